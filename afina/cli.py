@@ -1,0 +1,42 @@
+"""The `afina` command: one verb a room. Each verb's module has `main(argv) -> exit code` and is imported only when called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from afina.errors import CourseError
+
+COMMANDS = {
+    "prep": ("afina.data.catalog", "limpa, deduplica, divide e fragmenta um catálogo JSON Lines"),
+    "download": ("afina.data.download", "baixa o arquivo real AmazonTitles-1.3MM, com retomada e checksum"),
+    "synthetic": ("afina.data.synthetic", "gera o catálogo sintético, de qualquer tamanho"),
+    "validate": ("afina.jsonl.validate", "confere um JSONL de fine-tuning: todos os problemas, por linha"),
+    "estimate": ("afina.jsonl.cost", "estima tokens e custo antes de qualquer job"),
+    "course": ("afina.teach.course", "executa as aulas em ordem e mostra o resultado"),
+    "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Exit codes: 0 done, 1 the verb found problems, 2 it could not do its work, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+        print("uso: afina COMANDO [opções]   (afina COMANDO --help explica cada um)\n\n" + "\n".join(lines))
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f'erro: não conheço o comando "{argv[0]}". Use um destes: {", ".join(COMMANDS)}.', file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    except CourseError as error:
+        print(f"erro: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrompido: nada ficou pela metade; rode de novo quando quiser.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

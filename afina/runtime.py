@@ -1,0 +1,223 @@
+"""Where are we running, and what may we spend here? Decided once, asked by every room.
+
+`Runtime.here()` answers with the machine, device, precision, profile, seed and paths. Two environment variables turn
+its dials: `AFINA_PROFILE` (cpu or gpu) and `AFINA_OFFLINE=1`, which arms the network guard in this process. A third,
+`AFINA_PROGRESS=0`, silences progress bars: under test they would be noise in the committed outputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import ipaddress
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from afina.errors import CourseError, NetworkBlocked
+
+T = TypeVar("T")
+SEED = 42
+VERSIONS_SHOWN = ("torch", "transformers", "datasets", "pandas")
+_BF16_FROM = (8, 0)  # compute capability; torch's own is_bf16_supported() also says yes to slow emulation
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def course_root() -> Path:
+    """The folder that holds `data/` and `notebooks/`: the repository around us, or what an installed package carries.
+
+    Looks from the working folder upwards first, so that a student's own copy wins over an installed one.
+    """
+    here = Path.cwd()
+    package = Path(__file__).resolve().parent
+    for folder in (here, *here.parents, package.parent, package / "_course"):
+        if (folder / "data" / "clubes.json").is_file():
+            return folder
+    raise CourseError(
+        "não encontrei a pasta do curso (a que contém data/clubes.json).",
+        "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.",
+        where=here,
+    )
+
+
+def build_folder() -> Path:
+    """Where lessons and commands write what can be made again: `build/` in the repository, else in the working folder."""
+    root = course_root()
+    base = root if (root / "notebooks").is_dir() else Path.cwd()
+    return base / "build"
+
+
+# --- the network guard -----------------------------------------------------------------------------------------------
+
+_guard_armed = False
+
+
+def _is_loopback(host: object) -> bool:
+    if host in (None, "", b"", "localhost", b"localhost", "localhost.localdomain"):
+        return True
+    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    if text == platform.node():  # our own name: Jupyter and Ray look it up before they bind to loopback
+        return True
+    try:
+        address = ipaddress.ip_address(text.split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback or (mapped or address).is_unspecified
+
+
+def _audit(event: str, args: tuple) -> None:
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = args[1]
+        if not isinstance(address, tuple) or _is_loopback(address[0]):  # a Unix socket's address is a path
+            return
+        target = f"{address[0]}:{address[1]}"
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        if _is_loopback(args[0]):
+            return
+        target = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
+    else:
+        return
+    raise NetworkBlocked(
+        f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito.",
+        "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1.",
+        where="guarda de rede",
+    )
+
+
+def arm_network_guard() -> None:
+    """Refuse every non-loopback connection and name look-up of this process, from now to its end.
+
+    An audit hook, not a patched `socket`: it cannot be imported around and holds for every library written in Python.
+    """
+    global _guard_armed
+    os.environ["HF_HUB_OFFLINE"] = "1"  # compiled downloaders do not pass through Python's sockets: ask them nicely
+    if not _guard_armed:
+        sys.addaudithook(_audit)
+        _guard_armed = True
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+def progress(items: Iterable[T] | None = None, desc: str = "", total: float | None = None, unit: str = "it", **more):
+    """A tqdm bar: in a notebook a widget, in a terminal a line; silent where `AFINA_PROGRESS=0`."""
+    if os.environ.get("AFINA_PROGRESS") == "0":
+        from tqdm import tqdm
+
+        return tqdm(items, desc=desc, total=total, unit=unit, disable=True, **more)
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, **more)
+
+
+# --- the runtime -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What this machine is and which profile it runs. `place` is laptop, colab or ci; `precision` fp32, fp16 or bf16."""
+
+    place: str
+    device: str
+    device_name: str
+    precision: str
+    profile: str
+    seed: int
+    root: Path
+
+    @classmethod
+    def here(cls, seed: int = SEED, show: bool = True) -> Runtime:
+        """Look once, seed every generator, arm the guard where asked, and print the block a student sees first."""
+        if os.environ.get("AFINA_OFFLINE") == "1":
+            arm_network_guard()
+        runtime = _look(seed)
+        runtime.seed_everything()
+        if show:
+            print(runtime)
+        return runtime
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def build(self) -> Path:
+        """Folder for what a lesson makes; created when asked for."""
+        folder = build_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def pick(self, *, cpu: T, gpu: T) -> T:
+        """The dial of the course: one value for a laptop, one for a GPU, the same cell for both."""
+        return gpu if self.profile == "gpu" else cpu
+
+    def seed_everything(self, seed: int | None = None) -> None:
+        """Seed Python, NumPy and PyTorch (CPU and CUDA) with `seed`, or with the runtime's own."""
+        import numpy as np
+        import torch
+
+        value = self.seed if seed is None else seed
+        random.seed(value)
+        np.random.seed(value)
+        torch.manual_seed(value)
+
+    def __str__(self) -> str:
+        place = {"laptop": "este computador", "colab": "Google Colab", "ci": "integração contínua (CI)"}[self.place]
+        why = {"cpu": "modelos pequenos do curso, sem rede", "gpu": "modelos e passos de verdade"}[self.profile]
+        versions = " · ".join(f"{name} {version}" for name, version in versions_of(VERSIONS_SHOWN))
+        rows = {
+            "Onde": f"{place}, Python {platform.python_version()}",
+            "Dispositivo": f"{self.device_name} ({self.precision})",
+            "Perfil": f"{self.profile}: {why}",
+            "Semente": str(self.seed),
+            "Versões": versions,
+        }
+        return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+
+
+def versions_of(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(name, version) of each installed distribution in `names`; the ones that are absent are left out."""
+    for name in names:
+        try:
+            yield name, importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+@functools.cache
+def _look(seed: int) -> Runtime:
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    wanted = os.environ.get("AFINA_PROFILE", "")
+    if wanted not in ("", "cpu", "gpu"):
+        raise CourseError(f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', where="AFINA_PROFILE")
+    if wanted == "gpu" and not has_cuda:
+        raise CourseError(
+            "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui.",
+            "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU.",
+            where="AFINA_PROFILE",
+        )
+    profile = wanted or ("gpu" if has_cuda else "cpu")
+    if profile == "gpu":
+        device, device_name = "cuda", torch.cuda.get_device_name(0)
+        precision = "bf16" if torch.cuda.get_device_capability(0) >= _BF16_FROM else "fp16"
+    else:
+        device, device_name, precision = "cpu", f"CPU, {os.cpu_count()} núcleos", "fp32"
+    if "COLAB_RELEASE_TAG" in os.environ:
+        place = "colab"
+    else:
+        place = "ci" if os.environ.get("CI") else "laptop"
+    return Runtime(place, device, device_name, precision, profile, seed, course_root())
