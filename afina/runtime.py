@@ -82,7 +82,8 @@ def _audit(event: str, args: tuple) -> None:
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         if _is_loopback(args[0]):
             return
-        target = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
+        host = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
+        target = ":".join(str(part) for part in (host, *args[1:2]) if part)
     else:
         return
     raise NetworkBlocked(
@@ -216,8 +217,5 @@ def _look(seed: int) -> Runtime:
         precision = "bf16" if torch.cuda.get_device_capability(0) >= _BF16_FROM else "fp16"
     else:
         device, device_name, precision = "cpu", f"CPU, {os.cpu_count()} núcleos", "fp32"
-    if "COLAB_RELEASE_TAG" in os.environ:
-        place = "colab"
-    else:
-        place = "ci" if os.environ.get("CI") else "laptop"
+    place = "colab" if "COLAB_RELEASE_TAG" in os.environ else "ci" if os.environ.get("CI") else "laptop"
     return Runtime(place, device, device_name, precision, profile, seed, course_root())

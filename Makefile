@@ -1,0 +1,47 @@
+# Two commands do everything: `make course` and `make test`. The first call sets up .venv; later calls install nothing.
+PYTHON ?= python3
+LESSONS ?=
+# On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
+TORCH_ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: course test lab notebooks bench setup clean
+.DELETE_ON_ERROR:
+
+course: $(READY)
+	@$(PY) -m afina.cli course $(LESSONS)
+
+test: $(READY)
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(PY) -m pytest -n 2 --nbval-lax tests notebooks
+
+lab: $(READY)
+	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
+
+# Rebuild the notebooks whose source changed, or `make notebooks LESSONS="02"`.
+notebooks: $(READY)
+	@$(VENV)/bin/ruff format --quiet notebooks/src
+	@$(PY) -m afina.teach.notebooks $(LESSONS)
+
+bench: $(READY)
+	@$(PY) benchmarks/data_prep.py
+	@$(PY) benchmarks/validator.py
+
+# torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
+# that was cut off runs again.
+setup: $(READY)
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Afina precisa de Python 3.11 ou mais novo; aqui há " + sys.version.split()[0] + ". Use: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Instalando o curso em $(VENV) (uma vez só; cerca de 2 GB em disco)…"
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -c 'import matplotlib.font_manager'  # builds the font cache now, not inside the first lesson
+	@touch $(READY)
+
+clean:
+	rm -rf build

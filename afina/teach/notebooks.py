@@ -1,0 +1,299 @@
+"""From text to notebook: `notebooks/src/NN_name.py` (py:percent) becomes `notebooks/NN_name.ipynb`, executed and measured.
+
+    python -m afina.teach.notebooks            # rebuild the notebooks whose source changed
+    python -m afina.teach.notebooks 02 03      # rebuild these
+    python -m afina.teach.notebooks --check    # fail if a notebook is not its source
+
+Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Two things are filled in here so
+that they live once: the setup cell (an empty cell with `id="setup"`) and the ficha técnica (`{{ficha}}` in the cover),
+which shows what the last run of this command measured, kept in `notebooks/measured.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from afina.errors import CourseError
+from afina.runtime import course_root
+from afina.teach.figures import course_map_svg
+
+CELL_TIMEOUT = 300  # seconds
+REPOSITORY = "https://github.com/afina-curso/afina"
+SETUP = f'''\
+# fetches the course on Colab; on your computer it only tells where you are
+import os
+import subprocess
+import sys
+
+if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/afina"):
+    subprocess.run(["git", "clone", "--depth=1", "{REPOSITORY}", "/content/afina"], check=True)
+    subprocess.run([sys.executable, "/content/afina/afina/colab.py"], check=True)
+    os.chdir("/content/afina/notebooks")
+    sys.path.insert(0, "/content/afina")
+
+from afina.runtime import Runtime
+
+rt = Runtime.here()'''
+
+
+@dataclass
+class Run:
+    """What executing one notebook cost and how it ended. `cell` is the index of the cell that failed."""
+
+    seconds: float
+    peak_mb: float
+    cell: int | None = None
+    error: str = ""  # "ValueError: …", as the student would read it
+    remedy: str = ""
+
+
+def lesson_environment() -> dict[str, str]:
+    """The environment of a lesson's kernel: cpu profile, offline, silent bars, guard armed before the first cell."""
+    guard = str(Path(__file__).resolve().parent.parent / "offline")
+    path = os.pathsep.join(filter(None, [guard, os.environ.get("PYTHONPATH", "")]))
+    return {
+        "AFINA_PROFILE": "cpu",
+        "AFINA_OFFLINE": "1",
+        "AFINA_PROGRESS": "0",
+        "PYTHONPATH": path,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one registered elsewhere under its name
+    }
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def sources(root: Path, wanted: list[str] | None = None) -> list[Path]:
+    """The lessons' source files in order; `wanted` are numbers or names ("02", "02_dataset_prep")."""
+    every = sorted((root / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
+    if not wanted:
+        return every
+    chosen = [path for path in every if any(path.stem == w or path.stem.startswith(f"{w}_") for w in wanted)]
+    missing = [w for w in wanted if not any(path.stem == w or path.stem.startswith(f"{w}_") for path in every)]
+    if missing:
+        known = ", ".join(path.stem for path in every)
+        raise CourseError(f"não existe a aula {', '.join(missing)}.", f"As aulas são: {known}.", where="LESSONS")
+    return chosen
+
+
+def read_measured(root: Path) -> dict[str, dict[str, float]]:
+    """{lesson: {"seconds", "peak_mb"}} of the last measured run."""
+    path = root / "notebooks" / "measured.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as a student plans them, in either README's language: "< 1 min", "≈ 3 min"."""
+    return "< 1 min" if seconds < 50 else f"≈ {max(1, round(seconds / 60))} min"
+
+
+def colab_link(lesson: str) -> str:
+    """Where Colab opens a lesson of the public repository."""
+    return f"{REPOSITORY.replace('github.com', 'colab.research.google.com/github')}/blob/main/notebooks/{lesson}.ipynb"
+
+
+def ficha(lesson: str, measured: dict[str, float] | None) -> str:
+    """The cover's table of costs and its link; only measured numbers, and it says so where nothing was measured."""
+    cpu = minutes(measured["seconds"]) if measured else "ainda não medido"
+    memory = f"{max(0.1, measured['peak_mb'] / 1000):.1f} GB".replace(".", ",") if measured else "ainda não medido"
+    return (
+        "| CPU (2 núcleos) | Colab com T4 | Memória | Download | Custo |\n| --- | --- | --- | --- | --- |\n"
+        f"| {cpu} | ainda não medido | {memory} | nada | zero |\n\n"
+        f"[Abrir no Colab]({colab_link(lesson)}) · [Todas as aulas](../README.md)"
+    )
+
+
+def build(source: Path, measured: dict[str, float] | None) -> nbformat.NotebookNode:
+    """The notebook of a source file, without outputs."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        cell_id = cell.metadata.pop("id", None)
+        if cell_id == "setup":
+            cell.source = SETUP
+        cell.source = cell.source.replace("{{ficha}}", ficha(source.stem, measured))
+        if cell_id is None:
+            text = f"{cell.cell_type}\n{cell.source}"
+            seen[text] = seen.get(text, 0) + 1  # equal cells stay distinct
+            cell_id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:8]
+        cell.id = cell_id
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def same_cells(one: nbformat.NotebookNode, other: nbformat.NotebookNode) -> bool:
+    """Do two notebooks hold the same cells (id, type, text), whatever their outputs?"""
+
+    def key(notebook: nbformat.NotebookNode) -> list[tuple]:
+        return [(cell.id, cell.cell_type, cell.source) for cell in notebook.cells]
+
+    return key(one) == key(other)
+
+
+# --- executing -------------------------------------------------------------------------------------------------------
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, on_code: Callable[[], None] = lambda: None) -> Run:
+    """Run every cell in a fresh kernel whose working folder is `folder`; outputs land in `notebook`. Stops at an error.
+
+    `on_code` is called as each code cell starts.
+    """
+    current = 0
+
+    def remember(cell, cell_index):
+        nonlocal current
+        current = cell_index
+        if cell.cell_type == "code":
+            on_code()
+
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,
+        on_cell_start=remember,
+        extra_arguments=["--log-level=40"],  # the kernel's notice about its loopback sockets would break the live table
+    )
+    watch = _MemoryWatch(client)
+    start = time.perf_counter()
+    failure: tuple[str, str] | None = None
+    try:
+        with watch:
+            client.execute(env=os.environ | lesson_environment())
+    except CellExecutionError as error:
+        failure = f"{error.ename}: {error.evalue}", remedy_for(error.ename)
+    except CellTimeoutError:
+        failure = f"a célula passou de {CELL_TIMEOUT} s", remedy_for("TimeoutError")
+    except DeadKernelError:
+        failure = "o kernel morreu no meio da célula", remedy_for("MemoryError")
+    seconds = time.perf_counter() - start
+    if failure:
+        return Run(seconds, watch.peak_mb, current, *failure)
+    return Run(seconds, watch.peak_mb)
+
+
+def remedy_for(error_name: str) -> str:
+    """One sentence on what to do about an exception, for a student who has never seen it. Empty when the error says it."""
+    return {
+        "ModuleNotFoundError": "Falta um pacote: apague a pasta .venv e rode `make course` de novo.",
+        "ImportError": "Um pacote está em outra versão: apague a pasta .venv e rode `make course` de novo.",
+        "FileNotFoundError": "Falta um arquivo: confira se a pasta data/ está inteira (`git status`, `afina doctor`).",
+        "MemoryError": "Faltou memória: feche outros programas e rode só esta aula, com LESSONS.",
+        "TimeoutError": "O computador pode estar ocupado: rode só esta aula, com LESSONS.",
+        "AssertionError": "Um resultado não saiu como a aula promete: rode `afina doctor` e abra uma issue com a célula.",
+        "CourseError": "",
+        "NetworkBlocked": "",
+    }.get(error_name, "Rode `afina doctor` e abra uma issue com a aula, a célula e este erro.")
+
+
+class _MemoryWatch:
+    """Peak resident memory (MB) of a client's kernel and its children, sampled ten times a second."""
+
+    def __init__(self, client: NotebookClient):
+        self.client, self.peak_mb, self._done = client, 0.0, threading.Event()
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.1):
+            provisioner = getattr(self.client.km, "provisioner", None)
+            pid = getattr(provisioner, "pid", None)
+            if pid is None:
+                continue
+            try:
+                kernel = psutil.Process(pid)
+                family = [kernel, *kernel.children(recursive=True)]
+                self.peak_mb = max(self.peak_mb, sum(p.memory_info().rss for p in family) / 1e6)
+            except psutil.NoSuchProcess:  # a child that ended between the listing and the reading
+                continue
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Drop what a run leaves that a reader does not need: widget state, transient metadata."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+
+
+def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write aside, then rename: a notebook is whole or not there."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    os.replace(aside, path)
+
+
+# --- command ---------------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m afina.teach.notebooks", description=__doc__)
+    parser.add_argument("lessons", nargs="*", help='numbers or names, such as "02"')
+    parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
+    args = parser.parse_args(argv)
+    root = course_root()
+    measured = read_measured(root)
+    stale = 0
+    for source in sources(root, args.lessons):
+        target = root / "notebooks" / f"{source.stem}.ipynb"
+        notebook = build(source, measured.get(source.stem))
+        current = nbformat.read(target, as_version=4) if target.exists() else None
+        fresh = current is not None and same_cells(notebook, current)
+        if args.check:
+            stale += not fresh
+            print(f"{source.stem}: {'ok' if fresh else 'differs from its source: run `make notebooks`'}")
+            continue
+        if fresh and not args.lessons:
+            continue
+        print(f"{source.stem}: running", flush=True)
+        run = execute(notebook, target.parent)
+        if run.cell is not None:
+            cell = notebook.cells[run.cell]
+            print(f"{source.stem}: cell {run.cell} ({cell.id}) failed\n{cell.source}\n\n{run.error}", file=sys.stderr)
+            return 1
+        measured[source.stem] = {"seconds": round(run.seconds), "peak_mb": round(run.peak_mb, -1)}
+        (root / "notebooks" / "measured.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        for filled, done in zip(build(source, measured[source.stem]).cells, notebook.cells, strict=True):
+            done.source, done.id = filled.source, filled.id  # the ficha, now that it is measured
+        tidy(notebook)
+        write_notebook(notebook, target)
+        print(f"{source.stem}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
+    if not args.check:
+        (root / "docs" / "course_map.svg").write_text(course_map_svg(), encoding="utf-8", newline="\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

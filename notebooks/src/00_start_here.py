@@ -1,0 +1,322 @@
+# %% [markdown] id="cover"
+# # 00 · Comece aqui
+#
+# Em dois minutos você treina um modelo de linguagem neste computador, conversa com ele e vê o mapa do curso inteiro.
+#
+# **Ao final você vai saber**
+#
+# - achar seu caminho pelas aulas e rodar qualquer uma delas
+# - ler o quadro que diz onde você está e o que esta máquina pode
+# - reconhecer os quatro passos que todo treino repete
+# - medir, com um número, se um modelo aprendeu
+#
+# **Antes desta aula**: saber rodar uma célula de um notebook (Shift+Enter) e um pouco de Python.
+#
+# {{ficha}}
+
+# %% [markdown]
+# ## Onde você está
+#
+# Toda aula abre com a célula abaixo, sempre igual. Ela prepara o curso e diz o que há nesta máquina. Rode-a.
+
+# %% id="setup"
+
+# %% [markdown]
+# Leia o quadro de cima para baixo:
+#
+# - **Dispositivo** é quem faz as contas, e com que precisão. Em CPU usamos `fp32`, números de 32 bits. Uma GPU trabalha com metade
+#   disso: `fp16` na T4 do Colab, `bf16` nas mais novas.
+# - **Perfil** é o botão de tamanho do curso. Em `cpu` as aulas usam modelos pequenos, feitos aqui mesmo, e nenhuma internet. Em `gpu`,
+#   *as mesmas células* usam os modelos de verdade.
+# - **Semente** fixa o acaso, para que você veja os números que nós vimos.
+#
+# O botão é este método: entram dois valores, sai o do perfil em que você está.
+
+# %%
+steps = rt.pick(cpu=300, gpu=3000)
+print(f"No perfil {rt.profile}, o modelo desta aula vai treinar {steps} passos.")
+
+# %% [markdown]
+# ## O mapa
+#
+# O curso segue os dados. Um arquivo bruto entra pela esquerda; à direita sai um modelo que responde. O que as pessoas dizem das
+# respostas volta ao começo e vira dado novo. É assim que um modelo melhora com o uso: ele não aprende sozinho enquanto responde.
+
+# %%
+from afina.teach.figures import MAP_ALT, course_map, show
+
+show(course_map(), alt=MAP_ALT)
+
+# %% [markdown]
+# Três jeitos de caminhar:
+#
+# | você quer | faça |
+# | --- | --- |
+# | entender tudo, do chão ao teto | as aulas em ordem |
+# | ajustar um modelo para o seu trabalho | 00, 02 e 03; depois, a do caminho que escolher |
+# | dar aula com este material | leia o [guia de contribuição](../docs/CONTRIBUTING.md) |
+#
+# Em cada aula há um **Sua vez**, com exercícios que se corrigem sozinhos, e um **Quiz** no fim. Errar ali não custa nada e ensina
+# bastante: cada resposta, certa ou errada, vem com o seu porquê. Uma palavra estranha? Está no [glossário](../docs/glossario.md).
+
+# %% [markdown]
+# ## Um gostinho: treinar e perguntar
+#
+# Um modelo de linguagem faz uma coisa só: lê um pedaço de texto e diz qual pedaço deve vir a seguir. Vamos fazer um, do zero.
+#
+# Primeiro, o texto. O curso traz um livrinho de histórias, diálogos e fatos em português, escrito por um programa
+# ([de onde vem cada arquivo](../data/README.md)).
+
+# %%
+import gzip
+
+text = gzip.open(rt.data / "prose.txt.gz", "rt", encoding="utf-8").read()
+documents = text.split("\n\n")
+print(f"{len(documents)} documentos, {len(text)} caracteres\n")
+print(documents[7])
+
+# %% [markdown]
+# ### Do texto aos números
+#
+# Uma rede neural só conhece números. O *tokenizer* (tokenizador) corta o texto em *tokens*, pedaços frequentes, e dá um número a
+# cada um. Ele também é treinado: aprende com o texto quais pedaços vale a pena ter.
+
+# %%
+from tokenizers import ByteLevelBPETokenizer
+
+tokenizer = ByteLevelBPETokenizer()
+tokenizer.train_from_iterator(documents, vocab_size=1000, show_progress=False)
+
+encoding = tokenizer.encode("O time joga em casa.")
+print([tokenizer.decode([number]) for number in encoding.ids])
+print(encoding.ids)
+
+# %% [markdown]
+# Agora o livro inteiro vira uma fila de números. Guardamos o fim dela, um décimo, para a prova final: dados **separados**
+# (*held-out*), que o treino nunca vê. Sem eles não há como saber se o modelo aprendeu ou decorou.
+
+# %%
+import torch
+
+ids = torch.tensor(tokenizer.encode("\n\n".join(documents)).ids)
+cut = int(0.9 * len(ids))
+train_ids, held_out_ids = ids[:cut], ids[cut:]
+print(f"{len(train_ids)} tokens para treinar, {len(held_out_ids)} separados para a prova")
+
+# %% [markdown]
+# ### O modelo
+#
+# Este é um GPT-2 em miniatura: a mesma arquitetura do modelo de 2019, com uns milhares de vezes menos contas. Os números dentro dele,
+# os **parâmetros**, começam sorteados.
+
+# %%
+from transformers import GPT2Config, GPT2LMHeadModel
+
+config = GPT2Config(
+    vocab_size=1000, n_positions=64, n_embd=128, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+)
+model = GPT2LMHeadModel(config).to(rt.device)
+print(f"{model.num_parameters()} parâmetros")
+
+# %% [markdown]
+# Para perguntar, damos um começo e deixamos o modelo continuar, um token por vez. Antes do treino, sai isto:
+
+
+# %%
+def ask(beginning, tokens=40):
+    """Continue `beginning` with `tokens` sampled tokens."""
+    start = torch.tensor([tokenizer.encode(beginning).ids], device=rt.device)
+    settings = {"do_sample": True, "top_k": 20, "temperature": 0.7, "pad_token_id": 0}
+    out = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=tokens, **settings)
+    return tokenizer.decode(out[0].tolist())
+
+
+print(ask("O time de Lisboa"))
+
+# %% [markdown]
+# Ruído, como devia ser. Quanto ruído, exatamente? A *loss* (perda) responde: ela é pequena quando o modelo dá boa probabilidade ao
+# token que de fato vem a seguir. Quem chuta entre 1000 tokens iguais tem perda de ln(1000), perto de 6,91.
+
+
+# %%
+@torch.no_grad()
+def held_out_loss():
+    """Mean cross-entropy, in nats per token, on the held-out tail."""
+    windows = held_out_ids[: len(held_out_ids) // 64 * 64].view(-1, 64)[:128].to(rt.device)
+    return model(windows, labels=windows).loss.item()
+
+
+loss_before = held_out_loss()
+print(f"perda nos dados separados, antes: {loss_before:.2f}")
+
+# %% [markdown]
+# ### Os quatro passos
+#
+# Treinar é repetir quatro passos. Estão todos na célula abaixo, na ordem:
+#
+# 1. **ida** (*forward*): o modelo lê um lote de trechos e prevê cada próximo token;
+# 2. **perda**: um número diz quanto ele errou;
+# 3. **volta** (*backward*): a conta é refeita de trás para a frente e diz, a cada parâmetro, para que lado mexer;
+# 4. **atualização**: cada parâmetro anda um pouquinho nessa direção.
+
+# %%
+from afina.runtime import progress
+
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+losses = []
+for _step in progress(range(steps), desc="treinando"):
+    starts = torch.randint(len(train_ids) - 64, (16,))
+    batch = torch.stack([train_ids[s : s + 64] for s in starts]).to(rt.device)
+    loss = model(batch, labels=batch).loss  # 1 and 2: forward, loss
+    loss.backward()  # 3: backward
+    optimizer.step()  # 4: update
+    optimizer.zero_grad()
+    losses.append(loss.item())
+print(f"perda no treino: {losses[0]:.2f} no primeiro passo, {sum(losses[-20:]) / 20:.2f} nos últimos")
+
+# %% [markdown]
+# O caminho da perda conta a história: cai depressa enquanto o modelo descobre quais tokens são comuns, depois devagar, enquanto
+# aprende quem anda com quem.
+
+# %%
+import math
+
+from afina.teach.figures import ORANGE, figure
+
+fig, ax = figure(height=3)
+ax.plot(losses)
+ax.axhline(math.log(1000), color=ORANGE, linestyle="--")
+ax.annotate("chute entre 1000 tokens", (steps, math.log(1000)), (0, 5), textcoords="offset points", ha="right")
+ax.set(title="A perda cai enquanto o modelo treina", xlabel="passo", ylabel="perda", ylim=(0, 7.8))
+show(
+    fig,
+    alt=f"Curva da perda no treino em {steps} passos: começa perto do chute ao acaso, 6,9, cai depressa no primeiro terço "
+    f"e termina perto de {losses[-1]:.1f}.",
+)
+
+# %% [markdown]
+# E a prova, nos dados separados:
+
+# %%
+loss_after = held_out_loss()
+print(f"perda nos dados separados: {loss_before:.2f} antes, {loss_after:.2f} depois")
+assert loss_after < 0.6 * loss_before
+
+# %% [markdown]
+# ### Pergunte
+#
+# A mesma pergunta de antes, e mais duas:
+
+# %%
+for beginning in ("O time de Lisboa", "A bicicleta", "— Você viu"):
+    print("•", ask(beginning).replace("\n", " "), "\n")
+
+# %% [markdown]
+# Em segundos ele aprendeu a cara do português destas histórias: palavras inteiras, concordância, pontuação. E não sabe nada do mundo: ele
+# imita. Um modelo grande faz a mesma coisa, com o mesmo laço de quatro passos, milhões de vezes mais parâmetros e trilhões de tokens.
+#
+# Nas próximas aulas você abre cada peça: os dados (02 e 03), o modelo por dentro (04 a 09), e o *fine-tuning* (ajuste fino), que parte de
+# um modelo pronto em vez de um sorteado (10 em diante).
+
+# %% [markdown]
+# ## Se algo der errado
+#
+# - Leia a última linha do erro: os erros do Afina dizem onde foi e o que fazer.
+# - Rode as células de cima para baixo, sem pular: no menu, *Kernel › Restart Kernel and Run All Cells*.
+# - Peça o retrato do ambiente e cole-o em uma issue. Ele não mostra seu nome nem suas senhas:
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+from afina.teach.doctor import report
+
+for name, finding in report()[1:3]:
+    print(f"{name}: {finding.split(' em ')[0]}")
+
+# %% [markdown]
+# O relatório inteiro sai no terminal, com `afina doctor`.
+
+# %% [markdown]
+# ## Sua vez
+#
+# **1.** A perda tem uma tradução mais amigável, a *perplexidade*: `e` elevado à perda. Ela diz entre quantos tokens, em média, o modelo
+# ainda hesita. Calcule a perplexidade do modelo depois do treino, nos dados separados.
+
+# %%
+perplexity = ...
+
+# %%
+from afina.teach.check import check
+
+check(
+    perplexity,
+    lambda p: abs(p - math.exp(loss_after)) < 0.01 or f"{p:.2f} não é e elevado a {loss_after:.2f}; use math.exp",
+)
+
+# %% [markdown]
+# <details><summary>Uma solução</summary>
+#
+# `perplexity = math.exp(loss_after)`. Antes do treino ele hesitava entre uns mil tokens; agora, entre poucos.
+#
+# </details>
+#
+# **2.** Quantos dos parâmetros estão na tabela que dá um vetor de 128 números a cada um dos 1000 tokens? Responda com uma conta.
+
+# %%
+embedding_parameters = ...
+
+# %%
+check(
+    embedding_parameters,
+    lambda n: n == 1000 * 128 or f"a tabela tem 1000 linhas de 128 números, e você respondeu {n}",
+)
+
+# %% [markdown]
+# <details><summary>Uma solução</summary>
+#
+# `embedding_parameters = 1000 * 128`, isto é, 128 mil. Confira com `model.transformer.wte.weight.numel()`.
+#
+# </details>
+#
+# **3.** Sem check: mude `steps` para 50 lá em cima, rode tudo de novo e leia as respostas. Depois tente `temperature` 0.1 e 1.5 em `ask`.
+# O que muda no texto?
+
+# %% [markdown]
+# ## Para levar
+#
+# - Um modelo de linguagem prevê o próximo token, e só.
+# - Treinar é repetir ida, perda, volta e atualização.
+# - A perda em dados separados é o que diz se ele aprendeu.
+# - O perfil `cpu` e o `gpu` rodam as mesmas células, em tamanhos diferentes.
+# - Usar o modelo não o treina: para melhorar, o uso precisa virar dado.
+
+# %% [markdown]
+# ## Quiz
+#
+# <details><summary><b>1.</b> Por que guardamos um décimo do texto?</summary>
+#
+# - *Para o treino acabar antes.* Não: a economia é pequena, e não é o motivo.
+# - **Para medir em texto que o treino nunca viu.** Isso mesmo: no texto de treino, decorar parece aprender.
+# - *Porque o modelo não caberia na memória.* Não: o texto passa em lotes, qualquer que seja o tamanho.
+#
+# </details>
+#
+# <details><summary><b>2.</b> Quem muda os parâmetros?</summary>
+#
+# - *A ida (forward).* Não: ela só faz a previsão, com os parâmetros como estão.
+# - *A volta (backward).* Quase: ela calcula para que lado mexer, mas não mexe.
+# - **A atualização (`optimizer.step()`).** Isso mesmo: é o único dos quatro passos que escreve nos parâmetros.
+#
+# </details>
+#
+# <details><summary><b>3.</b> Um modelo melhora por ser usado?</summary>
+#
+# - *Sim, a cada resposta.* Não: responder é só a ida; nenhum parâmetro muda.
+# - **Só se o uso virar dado e houver outro treino.** Isso mesmo: é a seta que volta, no mapa.
+# - *Não, nunca.* Não: as correções das pessoas são ótimos dados de treino. A aula 17 faz isso.
+#
+# </details>
+
+# %% [markdown]
+# ## Próximo passo
+#
+# [02 · Preparar os dados](02_dataset_prep.ipynb): o arquivo bruto, sujo como os de verdade, vira um *dataset* em que se pode confiar.

@@ -1,0 +1,172 @@
+"""`make course` as a student meets it: lessons that pass, fail, die; the pages; and how notebooks are made from text."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from afina import colab
+from afina.errors import CourseError
+from afina.teach import course, notebooks
+from afina.teach.check import check
+
+PASSES = """\
+# %% [markdown]
+# # 00 · Passa
+#
+# Uma promessa.
+
+# %% id="answer"
+print(6 * 7)
+
+# %%
+from IPython.display import display
+
+display({"image/png": "iVBORw0KGgo=", "text/plain": "x"}, metadata={"image/png": {"alt": 'um "ponto"'}}, raw=True)
+
+# %% [markdown]
+# [próxima](01_fails.ipynb)
+"""
+FAILS = """\
+# %% [markdown]
+# # 01 · Falha
+#
+# Outra promessa.
+
+# %%
+x = 1
+
+# %% id="boom"
+# a comment, then the line that matters
+open("nada.json")
+"""
+DIES = "# %% [markdown]\n# # 02 · Morre\n\n# %%\nimport os\n\nos._exit(1)\n"
+
+
+@pytest.fixture
+def small_course(tmp_path, monkeypatch):
+    """A repository with three lessons: one passes, one fails, one kills its kernel."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clubes.json").write_text("[]", encoding="utf-8")
+    sources = tmp_path / "notebooks" / "src"
+    sources.mkdir(parents=True)
+    for name, text in (("00_passes", PASSES), ("01_fails", FAILS), ("02_dies", DIES)):
+        (sources / f"{name}.py").write_text(text, encoding="utf-8")
+        notebook = notebooks.build(sources / f"{name}.py", None)
+        notebooks.write_notebook(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_failing_lesson_is_explained_and_the_others_still_run(small_course, capsys):
+    assert course.main([]) == 1
+    told = capsys.readouterr().out
+    for part in (
+        "00 · Passa",
+        "✔ passou",
+        "✘ falhou",
+        "célula de código 2 (id boom)",
+        'open("nada.json")',
+        "FileNotFoundError",
+        "git status",
+    ):
+        assert part in told
+    assert "o kernel morreu" in told
+    out = small_course / "build" / "course"
+    page = (out / "00_passes.html").read_text(encoding="utf-8")
+    assert 'alt="um &quot;ponto&quot;"' in page
+    assert 'lang="pt-BR"' in page
+    assert 'href="01_fails.html"' in page
+    assert not [part for part in page.split('src="')[1:] if part.startswith("http")]
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert "1 de 3 aulas rodaram" in index
+    assert "FileNotFoundError" in index
+    executed = nbformat.read(out / "00_passes.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text == "42\n"
+
+
+def test_some_lessons_by_number_and_an_unknown_one(small_course, capsys):
+    assert course.main(["00"]) == 0
+    assert "Falha" not in capsys.readouterr().out
+    with pytest.raises(CourseError, match="07"):
+        course.main(["07"])
+
+
+def test_the_run_is_measured(small_course):
+    notebook = nbformat.read("notebooks/00_passes.ipynb", as_version=4)
+    run = notebooks.execute(notebook, small_course / "notebooks")
+    assert run.cell is None
+    assert run.seconds > 0
+    assert run.peak_mb > 20
+
+
+def test_building_fills_ids_and_ficha_and_is_repeatable(small_course):
+    source = small_course / "notebooks" / "src" / "00_passes.py"
+    one, two = notebooks.build(source, None), notebooks.build(source, None)
+    assert nbformat.writes(one) == nbformat.writes(two)
+    assert one.cells[1].id == "answer"
+    source.write_text(PASSES.replace("Uma promessa.", "{{ficha}}"), encoding="utf-8")
+    filled = notebooks.build(source, {"seconds": 130, "peak_mb": 512})
+    assert "≈ 2 min" in filled.cells[0].source
+    assert "0,5 GB" in filled.cells[0].source
+    assert [cell.id for cell in filled.cells[1:]] == [cell.id for cell in one.cells[1:]]
+
+
+def test_make_notebooks_rebuilds_only_what_changed(small_course, capsys):
+    (small_course / "docs").mkdir()
+    assert notebooks.main(["00"]) == 0
+    capsys.readouterr()
+    assert notebooks.main(["--check", "00"]) == 0
+    measured = json.loads((small_course / "notebooks" / "measured.json").read_text(encoding="utf-8"))
+    assert set(measured["00_passes"]) == {"seconds", "peak_mb"}
+    source = small_course / "notebooks" / "src" / "00_passes.py"
+    source.write_text(PASSES.replace("6 * 7", "6 * 8"), encoding="utf-8")
+    assert notebooks.main(["--check", "00"]) == 1
+    assert notebooks.main(["01"]) == 1  # the failing lesson is never written
+    assert "FileNotFoundError" in capsys.readouterr().err
+
+
+def test_nbval_gives_the_right_verdict_with_one_option(small_course):
+    """What a grader types, without knowing our options: a wrong committed output, a failing cell and a dead kernel all fail."""
+    shutil.copy(Path(course.__file__).parents[2] / "conftest.py", small_course)
+    checked = nbformat.read("notebooks/00_passes.ipynb", as_version=4)
+    checked.cells[1].source = "# NBVAL_CHECK_OUTPUT\nprint(6 * 7)"
+    checked.cells[1].execution_count = 1
+    checked.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="41\n")]
+    nbformat.write(checked, "notebooks/03_wrong.ipynb")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "--nbval-cell-timeout=5"]
+    run = subprocess.run([*command, "notebooks"], capture_output=True, text=True, env=environment, cwd=small_course)
+    failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
+    assert run.returncode == 1, run.stdout
+    assert {name for name in ("00_passes", "01_fails", "02_dies", "03_wrong") if name in " ".join(failed)} == {
+        "01_fails",
+        "02_dies",
+        "03_wrong",
+    }, run.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (..., "Ainda em branco"),
+        (None, "Ainda em branco"),
+        (4, "Isso mesmo"),
+        (5, "Ainda não: era 4"),
+        ("x", "parou com TypeError"),
+    ],
+)
+def test_check_explains(answer, printed, capsys):
+    assert check(answer, lambda n: n + 0 == 4 or "era 4") is (answer == 4)
+    assert printed in capsys.readouterr().out
+
+
+def test_colab_keeps_its_own_torch_and_numpy():
+    held = colab.constraints()
+    assert "torch==2.13" in held
+    assert "numpy==" in held

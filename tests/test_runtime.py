@@ -1,0 +1,239 @@
+"""The ground floor: what the runtime decides, what the guard refuses, what the doctor tells."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from afina import runtime
+from afina.errors import CourseError, NetworkBlocked
+from afina.runtime import Runtime, course_root, progress
+from afina.teach import doctor
+from afina.teach.notebooks import lesson_environment
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """A Runtime that looks again, on a pretended machine."""
+    runtime._look.cache_clear()
+    for name in ("AFINA_PROFILE", "COLAB_RELEASE_TAG", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    yield monkeypatch
+    runtime._look.cache_clear()
+
+
+def pretend_gpu(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+
+def test_without_a_gpu_it_is_fp32_on_cpu(fresh):
+    here = Runtime.here(show=False)
+    assert (here.place, here.device, here.precision, here.profile) == ("laptop", "cpu", "fp32", "cpu")
+    assert here.pick(cpu="small", gpu="large") == "small"
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16"), ((6, 1), "fp16")]
+)
+def test_bf16_only_from_capability_8(fresh, capability, precision):
+    pretend_gpu(fresh, capability)
+    here = Runtime.here(show=False)
+    assert (here.device, here.precision, here.profile) == ("cuda", precision, "gpu")
+    assert here.pick(cpu="small", gpu="large") == "large"
+
+
+def test_the_profile_dial_overrides_a_gpu(fresh):
+    pretend_gpu(fresh, (8, 0))
+    fresh.setenv("AFINA_PROFILE", "cpu")
+    here = Runtime.here(show=False)
+    assert (here.device, here.precision, here.profile) == ("cpu", "fp32", "cpu")
+
+
+@pytest.mark.parametrize(("value", "text"), [("gpu", "não há GPU"), ("tpu", '"tpu" não existe')])
+def test_an_impossible_profile_is_one_clear_error(fresh, value, text):
+    fresh.setattr(torch.cuda, "is_available", lambda: False)
+    fresh.setenv("AFINA_PROFILE", value)
+    with pytest.raises(CourseError, match=text):
+        Runtime.here(show=False)
+
+
+@pytest.mark.parametrize(("variable", "place"), [("COLAB_RELEASE_TAG", "colab"), ("CI", "ci")])
+def test_it_knows_where_it_is(fresh, variable, place, capsys):
+    fresh.setenv(variable, "1")
+    assert Runtime.here().place == place
+    block = capsys.readouterr().out
+    assert all(word in block for word in ("Onde", "Dispositivo", "Perfil", "Semente", "Versões"))
+
+
+def test_seeding_repeats_every_generator():
+    import random
+
+    import numpy as np
+
+    here = Runtime.here(show=False)
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    here.seed_everything()
+    first = draw()
+    assert draw() != first
+    here.seed_everything()
+    assert draw() == first
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_course_folder_wins(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clubes.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "notebooks" / "deep")
+    assert course_root() == tmp_path
+    assert Runtime.here(show=False).seed == runtime.SEED
+
+
+def test_an_installed_package_carries_the_data(tmp_path):
+    """A wheel, unpacked away from the repository, still finds data/ and writes beside the working folder."""
+    root = course_root()
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "-w",
+        str(tmp_path),
+        str(root),
+    ]
+    subprocess.run(build, check=True, capture_output=True, cwd=tmp_path)
+    wheel = next(tmp_path.glob("afina-*.whl"))
+    shutil.unpack_archive(wheel, tmp_path / "site", format="zip")
+    (tmp_path / "work").mkdir()
+    code = "from afina.runtime import course_root, build_folder; print(course_root()); print(build_folder())"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "AFINA_OFFLINE": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path / "work", env=environment
+    )
+    assert run.stderr == ""
+    found, build_to = map(Path, run.stdout.split("\n")[:2])
+    assert found == tmp_path / "site" / "afina" / "_course"
+    assert (found / "data" / "README.md").is_file()
+    assert build_to == tmp_path / "work" / "build"
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+OUTSIDE = "192.0.2.1"  # TEST-NET-1 of RFC 5737: nobody lives there
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda: socket.create_connection((OUTSIDE, 80), timeout=1),
+        lambda: socket.socket().connect_ex((OUTSIDE, 80)),
+        lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", (OUTSIDE, 80)),
+        lambda: socket.getaddrinfo("example.org", 443),
+        lambda: socket.gethostbyname("example.org"),
+        lambda: __import__("urllib.request").request.urlopen("http://example.org", timeout=1),
+    ],
+)
+def test_the_guard_names_what_it_refuses(reach):
+    with pytest.raises(OSError, match=r"192\.0\.2\.1:80|example\.org"):
+        reach()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
+def test_the_guard_lets_loopback_through(address):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection((address, server.getsockname()[1])) as client,
+    ):
+        server.accept()[0].close()
+        assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("host", ["::1", "127.9.9.9", "::ffff:127.0.0.1", b"localhost", None, "", "0.0.0.0"])
+def test_what_counts_as_loopback(host):
+    assert runtime._is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "8.8.8.8", "::ffff:8.8.8.8", "localhost.evil.org", "127.0.0.1.evil.org", "fe80::1%eth0"]
+)
+def test_what_does_not(host):
+    assert not runtime._is_loopback(host)
+
+
+def test_the_guard_is_armed_in_a_kernel_before_its_first_cell():
+    """What a notebook kernel inherits: the same environment, no import of afina."""
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | lesson_environment()
+    )
+    assert run.returncode != 0
+    assert "192.0.2.1:80" in run.stderr
+
+
+def test_blocked_network_is_both_a_course_error_and_an_os_error():
+    error = NetworkBlocked("a", "b", "c")
+    assert isinstance(error, CourseError)
+    assert isinstance(error, OSError)
+    assert str(error) == "c: a b"
+
+
+# --- progress and doctor ---------------------------------------------------------------------------------------------
+
+
+def test_progress_is_silent_under_test_and_visible_to_people(capfd, monkeypatch):
+    assert list(progress(range(3))) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.delenv("AFINA_PROGRESS")
+    list(progress(range(3), desc="lendo"))
+    assert "lendo" in capfd.readouterr().err
+
+
+def test_the_doctor_tells_no_names_and_no_secrets(monkeypatch, capsys, tmp_path):
+    home = tmp_path / "home" / "mariana.souza"
+    (home / "curso" / "data").mkdir(parents=True)
+    (home / "curso" / "data" / "clubes.json").write_text("[]", encoding="utf-8")
+    monkeypatch.chdir(home / "curso")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-segredo")
+    monkeypatch.setattr(doctor.getpass, "getuser", lambda: "mariana.souza")
+    monkeypatch.setattr(doctor.platform, "node", lambda: "note-da-mari")
+    assert doctor.main([]) == 0
+    report = capsys.readouterr().out
+    for secret in ("mariana", "segredo", "note-da-mari"):
+        assert secret not in report
+    for fact in ("torch 2.13", "Perfil", "Python", "~"):
+        assert fact in report
+
+
+def test_errors_say_where_what_and_how():
+    import pickle
+
+    error = CourseError("falta a vírgula.", "Acrescente-a.", where="x.json, linha 3")
+    assert str(error) == "x.json, linha 3: falta a vírgula. Acrescente-a."
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_unknown_commands_are_named(capsys):
+    from afina.cli import main
+
+    assert main(["prepp"]) == 2
+    assert "prepp" in capsys.readouterr().err
+    assert main([]) == 0
+    assert textwrap.dedent(capsys.readouterr().out).startswith("uso: afina")
