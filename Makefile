@@ -5,9 +5,11 @@ LESSONS ?=
 TORCH_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+CLUSTER := $(VENV)/.cluster
 
-.PHONY: course test lab notebooks bench setup clean
+.PHONY: course test test-cluster lab notebooks bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -17,6 +19,10 @@ test: $(READY)
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(PY) -m pytest -n 2 --nbval-lax tests notebooks
+
+# The Daft-on-Ray road of `afina prep`, on a local cluster of two workers (installs the [cluster] extra the first time).
+test-cluster: $(CLUSTER)
+	@$(PY) -m pytest tests/test_cluster.py
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -37,11 +43,15 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Afina precisa de Python 3.11 ou mais novo; aqui há " + sys.version.split()[0] + ". Use: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "Instalando o curso em $(VENV) (uma vez só; cerca de 2 GB em disco)…"
-	@$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)"
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(PY) -c 'import matplotlib.font_manager'  # builds the font cache now, not inside the first lesson
 	@touch $(READY)
+
+$(CLUSTER): $(READY)
+	@$(PIP) --constraint requirements.txt --no-build-isolation --editable ".[cluster]"
+	@touch $(CLUSTER)
 
 clean:
 	rm -rf build

@@ -54,6 +54,14 @@ def build_folder() -> Path:
     return base / "build"
 
 
+def _from_here(path: Path) -> Path:
+    """`path` relative to the working folder: printed in a lesson it is short, and the same on every machine."""
+    try:
+        return Path(os.path.relpath(path))
+    except ValueError:  # Windows, another drive
+        return path
+
+
 # --- the network guard -----------------------------------------------------------------------------------------------
 
 _guard_armed = False
@@ -147,18 +155,20 @@ class Runtime:
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        """The small inputs of the course, as seen from the working folder: `../data` in a lesson."""
+        return _from_here(self.root / "data")
 
     @property
     def models(self) -> Path:
-        return self.root / "models"
+        """The course's own small foundation models, as seen from the working folder."""
+        return _from_here(self.root / "models")
 
     @property
     def build(self) -> Path:
-        """Folder for what a lesson makes; created when asked for."""
+        """Folder for what a lesson makes, created when asked for, as seen from the working folder."""
         folder = build_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return _from_here(folder)
 
     def pick(self, *, cpu: T, gpu: T) -> T:
         """The dial of the course: one value for a laptop, one for a GPU, the same cell for both."""

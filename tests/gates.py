@@ -29,7 +29,7 @@ SECRETS = re.compile(
     r"github_pat_[A-Za-z0-9_]{30,}|AIza[A-Za-z0-9_-]{30,}|xox[abpr]-[A-Za-z0-9-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|"
     r"(?i:aws_secret_access_key)\W{1,5}[A-Za-z0-9/+]{40}"
 )
-MACHINE_PATHS = re.compile(r"/home/\w+|/Users/\w+|/root/|[A-Z]:\\+Users\\+\w+|/tmp/\w+")
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|mnt|opt|srv|var|work|private)/\w+|[A-Z]:\\+Users\\+\w+")
 MARKDOWN_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 HTML_IMAGE = re.compile(r"<img\b[^>]*>", re.I)
 HTML_HREF = re.compile(r"""<a\b[^>]*href=["']([^"']+)["']""", re.I)

@@ -162,7 +162,7 @@ def test_nbval_gives_the_right_verdict_with_one_option(small_course):
     ],
 )
 def test_check_explains(answer, printed, capsys):
-    assert check(answer, lambda n: n + 0 == 4 or "era 4") is (answer == 4)
+    check(answer, lambda n: n + 0 == 4 or "era 4")
     assert printed in capsys.readouterr().out
 
 

@@ -99,7 +99,14 @@ def test_the_nearest_course_folder_wins(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "deep").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "notebooks" / "deep")
     assert course_root() == tmp_path
-    assert Runtime.here(show=False).seed == runtime.SEED
+
+
+def test_paths_are_short_and_the_same_on_every_machine(monkeypatch):
+    monkeypatch.chdir(course_root() / "notebooks")
+    here = Runtime.here(show=False)
+    assert here.data == Path("../data")
+    assert (here.data / "clubes.json").is_file()
+    assert here.build == Path("../build")
 
 
 def test_an_installed_package_carries_the_data(tmp_path):

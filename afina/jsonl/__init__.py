@@ -1,0 +1,79 @@
+"""JSON Lines for fine-tuning: build the files, check them, estimate what they cost.
+
+from afina.jsonl import chat_rows, write_jsonl, validate, estimate
+write_jsonl("train.jsonl", chat_rows(pairs, system="Você responde sobre clubes portugueses."))
+print(validate("train.jsonl"))
+print(estimate("train.jsonl", "gpt-4.1-mini"))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from afina.errors import CourseError
+from afina.jsonl.bedrock import (
+    completion_example,
+    completion_rows,
+    converse_example,
+    converse_messages,
+    converse_rows,
+)
+from afina.jsonl.chat import chat_example, chat_messages, chat_rows, dpo_example
+from afina.jsonl.cost import Estimate, estimate
+from afina.jsonl.problem import Problem
+from afina.jsonl.tokens import estimate_tokens
+from afina.jsonl.validate import Report, validate
+
+__all__ = [
+    "Estimate",
+    "Problem",
+    "Report",
+    "chat_example",
+    "chat_messages",
+    "chat_rows",
+    "completion_example",
+    "completion_rows",
+    "converse_example",
+    "converse_messages",
+    "converse_rows",
+    "dpo_example",
+    "estimate",
+    "estimate_tokens",
+    "validate",
+    "write_jsonl",
+]
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write one JSON object a line (UTF-8, accents as they are, "\\n") and return how many; all of it or nothing.
+
+    Folders are created. CourseError names the row that JSON cannot hold, or says why the disk refused.
+    """
+    target = Path(path)
+    aside = target.with_name(target.name + ".partial")
+    count = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            for row in rows:
+                count += 1
+                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        os.replace(aside, target)
+    except orjson.JSONEncodeError as error:
+        raise CourseError(
+            f"o exemplo {count} não cabe em JSON ({error}).", "Use só textos, números, listas e dicionários.", target
+        ) from error
+    except OSError as error:
+        if isinstance(error, CourseError):
+            raise
+        raise CourseError(
+            f"não consegui gravar ({error.strerror or error}).", "Confira a pasta, as permissões e o espaço.", target
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return count

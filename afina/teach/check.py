@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def check(answer: object, test: Callable[[object], bool | str]) -> bool:
-    """Judge an exercise's answer and print the verdict in Portuguese; True when it is right.
+def check(answer: object, test: Callable[[object], bool | str]) -> None:
+    """Judge an exercise's answer and print the verdict in Portuguese.
 
     `test(answer)` returns True, or a sentence that explains the mistake. An `answer` of None or ... means "not done yet".
     A test that stops inside the student's own function is reported as what it is, with the exception's name and text.
     """
     if answer is None or answer is ...:
         print("✎ Ainda em branco: complete a célula acima e rode as duas de novo.")
-        return False
+        return
     try:
         verdict = test(answer)
     except Exception as error:
         verdict = f"seu código parou com {type(error).__name__}: {error}"
     if verdict is True:
         print("✔ Isso mesmo!")
-        return True
-    print(f"✘ Ainda não: {verdict or 'confira a conta e tente de novo'}.")
-    return False
+    else:
+        print(f"✘ Ainda não: {verdict or 'confira a conta e tente de novo'}.")

@@ -44,8 +44,8 @@ DPI = 144
 
 def figure(height: float = 3.4, columns: int = 1, rows: int = 1, **subplots):
     """`plt.subplots` in the course's style: returns (figure, axes). `height` in inches; further words go to subplots."""
-    with plt.rc_context(STYLE):
-        return plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
+    plt.rcParams.update(STYLE)  # for good: titles and labels set later must find it too
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
 
 
 def show(fig: Figure, alt: str) -> None:
@@ -57,8 +57,7 @@ def show(fig: Figure, alt: str) -> None:
     if len(alt.split()) < 5:
         raise ValueError("describe the figure in a sentence (alt=...)")
     png = io.BytesIO()
-    with plt.rc_context(STYLE):
-        fig.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    fig.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(fig)
     width = round(fig.get_figwidth() * 96)  # CSS pixels: the file is sharper than the screen needs
     display(
@@ -131,8 +130,7 @@ def course_map() -> Figure:
 def course_map_svg() -> str:
     """The map as the README shows it: `docs/course_map.svg`, byte for byte the same on every run."""
     svg = io.StringIO()
-    with plt.rc_context(STYLE):
-        fig = course_map()
-        fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    fig = course_map()
+    fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(fig)
     return "\n".join(line.rstrip() for line in svg.getvalue().splitlines()) + "\n"

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -41,7 +42,8 @@ import subprocess
 import sys
 
 if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/afina"):
-    subprocess.run(["git", "clone", "--depth=1", "{REPOSITORY}", "/content/afina"], check=True)
+    url, folder = "{REPOSITORY}", "/content/afina"
+    subprocess.run(["git", "clone", "--depth=1", url, folder], check=True)
     subprocess.run([sys.executable, "/content/afina/afina/colab.py"], check=True)
     os.chdir("/content/afina/notebooks")
     sys.path.insert(0, "/content/afina")
@@ -242,9 +244,12 @@ class _MemoryWatch:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Drop what a run leaves that a reader does not need: widget state, transient metadata."""
+    """Drop what a run leaves that a reader does not need: widget state, transient metadata, memory addresses."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if plain := output.get("data", {}).get("text/plain"):
+                output.data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", plain)
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
 
 

@@ -1,0 +1,210 @@
+"""The other road of the catalogue engine: the same `prepare`, spread over a Ray cluster by Daft (`afina prep --ray`).
+
+    byte ranges of whole lines ─▶ prepare in every worker ─▶ first of each key, by place in the input ─▶ in order to the writer
+
+Only this module imports Daft and Ray (extra `[cluster]`). The workers read the input themselves: it must lie in a folder
+that they share, and `afina[cluster]` must be installed on them. gzip cannot be read from the middle, so it is unpacked
+beside the output first. One writer receives the rows in order, so the shards are the local road's, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # `afina prep` has its own
+
+import daft
+import pyarrow as pa
+import ray
+from daft import DataType, Window, col
+from daft.functions import row_number
+
+from afina.data.catalog import BOM, Batch, Broken, Damaged, damage_note, encode_rows, is_gzip, prepare, read_blocks
+from afina.errors import CourseError
+
+RANGE_BYTES = 8 << 20
+ATTEMPTS = 3
+_LINE_BITS = 32  # a row's place in the input: the number of its range, then the line in that range
+# What a worker returns. A kept row has no `reason`. An entry of the account has one, with its count in `sum`; for a
+# broken line that is 1, and `row` says why.
+_COLUMNS = {
+    "place": (DataType.int64(), pa.int64()),
+    "key": (DataType.binary(), pa.large_binary()),
+    "split": (DataType.string(), pa.large_string()),
+    "row": (DataType.binary(), pa.large_binary()),
+    "sum": (DataType.uint64(), pa.uint64()),
+    "reason": (DataType.string(), pa.large_string()),
+}
+
+
+class _Range(NamedTuple):
+    """Whole lines of one input: `path` is where they can be read, `source` the file that the reader knows."""
+
+    source: Path
+    path: Path
+    start: int
+    length: int
+
+
+def ray_road(
+    files: Sequence[Path], shares: Sequence[float], address: str, scratch: Path, notes: list[str]
+) -> Iterator[Batch]:
+    """Batches in file order, as the local road gives them: first the account, then the rows.
+
+    Daft restarts tasks that die, but not the results that a dead node held: then the whole query is asked again, at most
+    ATTEMPTS times in all, and `notes` says so. Its order is fixed, so the rows already handed over are skipped.
+    """
+    _connect(address)
+    ranges, problems = _ranges(files, scratch)
+    total, handed, account = sum(path.stat().st_size for path in files), 0, None
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                entries, tables = _ask(ranges, shares) if ranges else ([], iter(()))
+                if account is None:
+                    account, kept = _account(entries, ranges, problems)
+                    yield account
+                behind = handed
+                for table in tables:
+                    fresh = table.slice(min(behind, table.num_rows))
+                    behind -= table.num_rows - fresh.num_rows
+                    batch = Batch(moved=total * fresh.num_rows // kept)
+                    columns = (fresh.column(fresh.schema.get_field_index(name)) for name in ("split", "row", "sum"))
+                    for split, row, checksum in zip(*(column.to_pylist() for column in columns), strict=True):
+                        batch.add(split, row, checksum)
+                    handed += fresh.num_rows
+                    yield batch
+                yield Batch(dropped=Counter(duplicate=kept - handed))
+                return
+            except ray.exceptions.RayError as error:
+                if attempt == ATTEMPTS:
+                    raise CourseError(
+                        f"o cluster falhou {ATTEMPTS} vezes ({type(error).__name__}).",
+                        "Confira os nós com `ray status`, ou rode sem --ray.",
+                        where=address,
+                    ) from error
+                notes.append(f"O cluster perdeu um trabalhador ({type(error).__name__}): refiz a consulta inteira.")
+    finally:
+        for path in {each.path for each in ranges} - set(files):
+            path.unlink(missing_ok=True)
+
+
+def _connect(address: str) -> None:
+    try:
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+    except ConnectionError as error:
+        raise CourseError(
+            "não encontrei um cluster Ray aqui.", "Inicie um com `ray start --head`, ou rode sem --ray.", where=address
+        ) from error
+    daft.set_runner_ray(noop_if_initialized=True)
+
+
+def _ranges(files: Sequence[Path], scratch: Path) -> tuple[list[_Range], dict[Path, str]]:
+    """Every file cut at line ends, and what is wrong with those that could not be unpacked to their end."""
+    ranges, problems = [], {}
+    for number, source in enumerate(files):
+        path = source
+        if is_gzip(source):
+            path = scratch.resolve() / f"unpacked-{number}.json"
+            with path.open("wb") as plain:
+                try:
+                    for block, _ in read_blocks(source, RANGE_BYTES):
+                        plain.write(block)
+                except Damaged as error:
+                    problems[source] = str(error)
+        with path.open("rb") as lines:
+            start = len(BOM) if lines.read(len(BOM)) == BOM else 0
+            size = path.stat().st_size
+            while start < size:
+                lines.seek(start + RANGE_BYTES)
+                lines.readline()
+                end = min(lines.tell(), size)
+                ranges.append(_Range(source, path.resolve(), start, end - start))
+                start = end
+    return ranges, problems
+
+
+def _ask(ranges: list[_Range], shares: Sequence[float]) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
+    """The whole query: the account of every range, and the rows without duplicates in the order of the input."""
+    frame = daft.from_pydict(
+        {
+            "range": list(range(len(ranges))),
+            "path": [str(each.path) for each in ranges],
+            "start": [each.start for each in ranges],
+            "length": [each.length for each in ranges],
+        }
+    ).into_partitions(max(1, len(ranges)))
+    found = col("found")
+    lines = (
+        frame.select(_prepare_on_worker(shares)(*(col(name) for name in frame.column_names)).alias("found"))
+        .explode("found")
+        .select(*(found[name].alias(name) for name in _COLUMNS))
+        .collect()
+    )
+    same_text = Window().partition_by("key").order_by("place")
+    rows = lines.where(col("reason").is_null()).with_column("turn", row_number().over(same_text))
+    entries = lines.where(col("reason").not_null()).sort("place").to_pylist()
+    return entries, rows.where(col("turn") == 1).sort("place").select("split", "row", "sum").to_arrow_iter()
+
+
+def _prepare_on_worker(shares: Sequence[float]):
+    schema = {name: daft_type for name, (daft_type, _) in _COLUMNS.items()}
+
+    @daft.func.batch(return_dtype=DataType.list(DataType.struct(schema)), batch_size=1)
+    def clean(number: daft.Series, path: daft.Series, start: daft.Series, length: daft.Series):
+        columns = (number.to_pylist(), path.to_pylist(), start.to_pylist(), length.to_pylist())
+        structs = [_clean_range(*place, shares) for place in zip(*columns, strict=True)]
+        offsets = [0]
+        for struct in structs:
+            offsets.append(offsets[-1] + len(struct))
+        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.concat_arrays(structs))
+
+    return clean
+
+
+def _clean_range(number: int, path: str, start: int, length: int, shares: Sequence[float]) -> pa.StructArray:
+    with open(path, "rb") as file:
+        file.seek(start)
+        table = prepare(file.read(length), shares)
+    base = number << _LINE_BITS
+    encoded, sums = encode_rows(table)
+    keys = [key.to_bytes(16, "big") for key in table.key]
+    lines = [
+        (base + line, *rest, None) for line, *rest in zip(table.line, keys, table.split, encoded, sums, strict=True)
+    ]
+    counts = {"read": table.read, "kept": len(table.rows)} | table.dropped
+    lines += [(base, None, None, None, count, reason) for reason, count in counts.items()]
+    lines += [(base + line, None, None, why.encode(), 1, "broken line") for line, why in table.broken]
+    columns = zip(*lines, strict=True)
+    arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _COLUMNS.values(), strict=True)]
+    return pa.StructArray.from_arrays(arrays, list(_COLUMNS))
+
+
+def _account(entries: list[dict], ranges: list[_Range], problems: dict[Path, str]) -> tuple[Batch, int]:
+    """The account of all ranges as one batch without rows, with line numbers counted from the start of each file."""
+    batch, kept = Batch(), 0
+    lines: Counter[Path] = Counter()
+    base = {}
+    for entry in entries:  # sorted by place, so that the counts of a range come before its broken lines
+        number, line = divmod(entry["place"], 1 << _LINE_BITS)
+        source = ranges[number].source
+        match entry["reason"]:
+            case "broken line":
+                batch.broken.append(Broken(str(source), base[number] + line, entry["row"].decode()))
+            case "read":
+                base[number] = lines[source]
+                lines[source] += entry["sum"]
+                batch.read += entry["sum"]
+            case "kept":
+                kept += entry["sum"]
+            case reason:
+                batch.dropped[reason] += entry["sum"]
+    batch.damaged = [damage_note(path, why, lines[path]) for path, why in problems.items()]
+    return batch, kept

@@ -1,0 +1,234 @@
+"""Amazon Bedrock's two training formats: Converse records (Nova, Llama 3.2 and 3.3) and prompt/completion (Llama 3.1).
+
+Sources: docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html and, for Nova's own rules
+(order, reserved words), docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from afina.errors import CourseError
+from afina.jsonl.chat import need_text, obey, row_fields
+from afina.jsonl.problem import Say, list_problem, shown, text_problem, type_name, unknown_keys
+
+SCHEMA_VERSION = "bedrock-conversation-2024"
+
+# --- builders --------------------------------------------------------------------------------------------------------
+
+
+def converse_example(user: str, assistant: str, *, system: str | None = None) -> dict[str, Any]:
+    """One question and its answer as a Converse record."""
+    turns = (("user", need_text(user, "user")), ("assistant", need_text(assistant, "assistant")))
+    return converse_messages([{"role": role, "content": text} for role, text in turns], system=system)
+
+
+def converse_messages(messages: Iterable[Mapping[str, Any]], *, system: str | None = None) -> dict[str, Any]:
+    """A conversation as a Converse record. Texts become blocks, and a leading system message moves to "system"."""
+    turns = [dict(message) for message in messages]
+    if system is None and turns and turns[0].get("role") == "system":
+        system = turns.pop(0).get("content")
+    row: dict[str, Any] = {"schemaVersion": SCHEMA_VERSION}
+    if system is not None:
+        row["system"] = [{"text": need_text(system, "system")}]
+    for turn in turns:
+        if isinstance(turn.get("content"), str):
+            turn["content"] = [{"text": turn["content"]}]
+    row["messages"] = turns
+    return obey(row, check_converse)
+
+
+def completion_example(prompt: str, completion: str, *, system: str | None = None) -> dict[str, str]:
+    """A prompt and its completion. The format has no system field: a system text goes before the prompt."""
+    prompt = need_text(prompt, "prompt")
+    if system is not None:
+        prompt = f"{need_text(system, 'system')}\n\n{prompt}"
+    return {"prompt": prompt, "completion": need_text(completion, "completion")}
+
+
+def converse_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict[str, Any]]:
+    """Converse records from rows with user, assistant and maybe system (see `afina.jsonl.chat.chat_rows`)."""
+    return _rows(rows, system, converse_example)
+
+
+def completion_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict]:
+    """Prompt/completion records from rows with user, assistant and maybe system."""
+    return _rows(rows, system, lambda user, assistant, system=None: completion_example(user, assistant, system=system))
+
+
+def _rows(rows, system, build) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield build(**({"system": system} | row_fields(row, ("user", "assistant", "system"))))
+        except CourseError as error:
+            raise CourseError(error.problem, error.remedy, where=f"exemplo {number}, {error.where}") from error
+
+
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+# Nova's training jobs fail when a user or system text has one of these.
+RESERVED = ("User:", "Bot:", "Assistant:", "System:", "<image>", "<video>", "[EOS]")
+_MEDIA = ("image", "video", "document")
+_TOOL = ("toolUse", "toolResult")
+_BLOCK = '{"text": "…"}'
+_TURN = f'{{"role": "user", "content": [{_BLOCK}]}}'
+
+
+def check_converse(row: dict, say: Say, nova: bool | None = None) -> list[tuple[str, str]]:
+    """Report every breach of the Converse format in `row`; return its (role, text) pairs.
+
+    `nova` True or False applies or leaves out what only Nova asks; None (unknown model) makes those warnings.
+    """
+    unknown_keys(row, ("schemaVersion", "system", "messages"), "", say)
+    _check_version(row, say, nova)
+    texts: list[tuple[str, str]] = []
+    if "system" in row:
+        for index, block in enumerate(list_problem(row, "system", "", say, _BLOCK)):
+            field = f"system[{index}]"
+            if isinstance(block, dict):
+                unknown_keys(block, ("text",), f"{field}.", say)
+                texts.append(("system", text_problem(block, "text", f"{field}.", say)))
+                _check_reserved(texts[-1][1], f"{field}.text", say, nova)
+            else:
+                say("type", field, f"encontrei {type_name(block)}: {shown(block)}.", f"Cada bloco é {_BLOCK}.")
+    messages = list_problem(row, "messages", "", say, _TURN)
+    last = None
+    for index, message in enumerate(messages):
+        field = f"messages[{index}]"
+        if not isinstance(message, dict):
+            say("type", field, f"encontrei {type_name(message)}: {shown(message)}.", f"Cada mensagem é {_TURN}.")
+            last = None
+            continue
+        unknown_keys(message, ("role", "content"), f"{field}.", say)
+        role = message.get("role")
+        if role not in ("user", "assistant"):
+            kind, found = ("role", f"não existe o papel {shown(role)} aqui.") if "role" in message else (
+                "missing_key", 'falta "role".')  # fmt: skip
+            remedy = 'No Bedrock só há "user" e "assistant"'
+            remedy += '; a instrução vai em "system": [{"text": "…"}].' if role == "system" else "."
+            say(kind, f"{field}.role", found, remedy)
+            last = None
+        else:
+            if index == 0 and role != "user":
+                say("order", f"{field}.role", "a conversa começa pelo assistente.", "A primeira mensagem é do usuário.")
+            elif role == last:
+                say(
+                    "order", f"{field}.role", f'duas mensagens seguidas de "{role}".',
+                    "No Bedrock os papéis se alternam: junte as duas em uma.",
+                )  # fmt: skip
+            last = role
+        texts.append((role if last else "", _blocks_of(message, last or "", field, say, nova)))
+    if messages and last == "user":
+        remedy = f'Acrescente {{"role": "assistant", "content": [{_BLOCK}]}} ao fim de "messages".'
+        say("no_answer", f"messages[{len(messages) - 1}]", "a conversa termina no usuário.", remedy)
+    return texts
+
+
+def _check_version(row: dict, say: Say, nova: bool | None) -> None:
+    if "schemaVersion" not in row:
+        say("schema_version", "schemaVersion", "falta.", f'Acrescente "schemaVersion": "{SCHEMA_VERSION}".')
+    elif row["schemaVersion"] != SCHEMA_VERSION:
+        # Nova's page says that any text will do; no page says so for the others.
+        lenient = nova is True and isinstance(row["schemaVersion"], str)
+        found = f"encontrei {shown(row['schemaVersion'])}."
+        say("schema_version", "schemaVersion", found, f'Use "{SCHEMA_VERSION}".', warning=lenient)
+
+
+def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None) -> str:
+    if isinstance(message.get("content"), str):
+        remedy = f'No Bedrock o conteúdo é uma lista de blocos: [{{"text": {shown(message["content"], 40)}}}].'
+        say("type", f"{field}.content", "encontrei um texto solto.", remedy)
+        return message["content"]
+    texts = []
+    for index, block in enumerate(list_problem(message, "content", f"{field}.", say, _BLOCK)):
+        path = f"{field}.content[{index}]"
+        keys = tuple(block) if isinstance(block, dict) else ()
+        if keys == ("text",):
+            texts.append(text_problem(block, "text", f"{path}.", say))
+            if role == "user":
+                _check_reserved(texts[-1], f"{path}.text", say, nova)
+        elif len(keys) == 1 and keys[0] in _MEDIA and role == "user":
+            if not isinstance(block[keys[0]], dict):
+                say("type", f"{path}.{keys[0]}", f"encontrei {shown(block[keys[0]])}.", "Deve ser um objeto.")
+        elif keys == ("reasoningContent",) and role == "assistant":
+            if nova is not True:
+                remedy = "Só o Nova 2 Lite aceita raciocínio no treino."
+                say("tools", path, "há um bloco reasoningContent.", remedy, warning=True)
+        elif len(keys) == 1 and keys[0] in _TOOL:
+            remedy = "A AWS avisa que o treino com ferramentas pode falhar; prefira só texto."
+            say("tools", path, f"há um bloco {keys[0]}.", remedy, warning=True)
+        else:
+            say("type", path, f"não entendo o bloco {shown(block)}.", f"Use {_BLOCK}.")
+    return "\n".join(texts)
+
+
+def _check_reserved(text: str, field: str, say: Say, nova: bool | None) -> None:
+    for word in RESERVED:
+        if word in text and nova is not False:
+            remedy = "O treino do Nova falha com ela no texto: escreva de outro jeito."
+            say("reserved_word", field, f'há a palavra reservada "{word}".', remedy, warning=nova is None)
+
+
+def check_completion(row: dict, say: Say) -> list[tuple[str, str]]:
+    """Report every breach of the prompt/completion format in `row`; return its (role, text) pairs."""
+    unknown_keys(row, ("prompt", "completion"), "", say)
+    return [("user", text_problem(row, "prompt", "", say)), ("assistant", text_problem(row, "completion", "", say))]
+
+
+# --- the fast lane (see afina.jsonl.chat) -------------------------------------------------------------------------------
+
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class Block(Struct, forbid_unknown_fields=True, gc=False):
+    text: Text
+
+
+class Turn(Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["user", "assistant"]
+    content: Annotated[list[Block], Meta(min_length=1, max_length=1)]
+
+
+class ConverseRow(Struct, forbid_unknown_fields=True, gc=False):
+    schemaVersion: Literal["bedrock-conversation-2024"]
+    messages: list[Turn]
+    system: Annotated[list[Block], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
+
+
+class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
+    prompt: Text
+    completion: Text
+
+
+def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
+    """The row's shape (who speaks, in order) and its texts, in the same order."""
+    roles = [turn.role for turn in row.messages]
+    texts = [turn.content[0].text for turn in row.messages]
+    if row.system is not UNSET:
+        roles.insert(0, "system")
+        texts.insert(0, row.system[0].text)
+    return tuple(roles), texts
+
+
+def converse_roles(shape: tuple) -> tuple[list[str], int] | None:
+    """Roles and number of JSON keys of a shape, or None where the rules have something to say about its order."""
+    turns = shape[1:] if shape[:1] == ("system",) else shape
+    if not turns or turns != ("user", "assistant") * (len(turns) // 2):
+        return None
+    return list(shape), 2 + 3 * len(turns) + (2 if len(turns) < len(shape) else 0)
+
+
+def completion_shape(row: CompletionRow) -> tuple[tuple, list[str]]:
+    return (), [row.prompt, row.completion]
+
+
+def completion_roles(shape: tuple) -> tuple[list[str], int] | None:
+    return ["user", "assistant"], 2
+
+
+def no_weights(row: object) -> int:
+    """Bedrock's records have no optional keys beyond their shape."""
+    return 0

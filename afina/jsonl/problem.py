@@ -1,0 +1,114 @@
+"""What a problem is, and the few checks that every format shares."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+# kind -> its title in the report
+KINDS = {
+    "empty_file": "arquivo vazio",
+    "bom": "marca BOM no começo",
+    "crlf": "fins de linha do Windows",
+    "encoding": "texto fora de UTF-8",
+    "blank_line": "linha em branco",
+    "line_too_long": "linha grande demais",
+    "json": "JSON inválido",
+    "duplicate_key": "chave repetida",
+    "not_object": "linha que não é um objeto",
+    "missing_key": "campo que falta",
+    "unknown_key": "chave desconhecida",
+    "type": "tipo errado",
+    "role": "papel inválido",
+    "order": "ordem das mensagens",
+    "no_answer": "falta a resposta final",
+    "empty_content": "conteúdo vazio",
+    "weight": "weight inválido",
+    "nothing_to_learn": "exemplo sem nada a aprender",
+    "tools": "ferramentas malformadas",
+    "same_outputs": "par de preferência igual",
+    "schema_version": "schemaVersion errada",
+    "reserved_word": "palavra reservada",
+    "too_many_tokens": "exemplo longo demais",
+    "too_few_examples": "exemplos de menos",
+    "too_many_examples": "exemplos demais",
+    "file_too_big": "arquivo grande demais",
+    "retired_model": "modelo retirado",
+    "duplicate_line": "linha repetida",
+    "leak": "vazamento entre treino e validação",
+    "prompt_leak": "mesma pergunta no treino e na validação",
+}
+
+Say = Callable[..., None]  # say(kind, field, found, remedy, warning=False)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing to mend. `line` counts from 1, 0 is the whole file; `field` is a path such as messages[2].content."""
+
+    file: str
+    line: int
+    field: str
+    kind: str
+    severity: str  # "error" or "warning"
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = self.file + (f", linha {self.line}" if self.line else "") + (f", {self.field}" if self.field else "")
+        return f"{'erro ' if self.severity == 'error' else 'aviso'}  {place}: {self.found} {self.remedy}".rstrip()
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as the student wrote it, short enough for one line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def type_name(value: object) -> str:
+    """The JSON type of a parsed value, in Portuguese with its article."""
+    if value is None:
+        return "null"
+    names = {dict: "um objeto", list: "uma lista", str: "um texto", bool: "true/false", int: "um número"}
+    return names.get(type(value), "um número")
+
+
+def unknown_keys(row: dict, allowed: Iterable[str], path: str, say: Say) -> None:
+    """Report each key of `row` outside `allowed`, with the nearest known name."""
+    allowed = tuple(allowed)
+    for key in row:
+        if key not in allowed:
+            near = difflib.get_close_matches(key.lower(), allowed, n=1)
+            hint = f'Você quis dizer "{near[0]}"?' if near else f"Aqui cabem: {', '.join(allowed)}."
+            say("unknown_key", f"{path}{shown(key)[1:-1]}", "essa chave não existe neste formato.", hint)
+
+
+def text_problem(row: dict, key: str, path: str, say: Say) -> str:
+    """The text under `key`, or "" after reporting that it is missing, of another type or blank."""
+    field = f"{path}{key}"
+    if key not in row:
+        say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}" com o texto.')
+    elif not isinstance(value := row[key], str):
+        say("type", field, f"encontrei {type_name(value)}: {shown(value)}.", "Troque por um texto entre aspas.")
+    elif not value.strip():
+        say("empty_content", field, f"o texto está vazio: {shown(value)}.", "Escreva o conteúdo ou retire o exemplo.")
+    else:
+        return value
+    return ""
+
+
+def list_problem(row: dict, key: str, path: str, say: Say, of: str) -> list:
+    """The non-empty list under `key`, or [] after reporting what is wrong with it. `of` says what it should hold."""
+    field = f"{path}{key}"
+    if key not in row:
+        say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}": [{of}].')
+    elif not isinstance(value := row[key], list):
+        say("type", field, f"encontrei {type_name(value)}: {shown(value)}.", f"Deve ser uma lista: [{of}].")
+    elif not value:
+        say("empty_content", field, "a lista está vazia.", f"Coloque ao menos um item: [{of}].")
+    else:
+        return value
+    return []

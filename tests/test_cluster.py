@@ -1,0 +1,122 @@
+"""The cluster road: what a Ray cluster writes is what one machine writes, byte for byte, also when a node dies."""
+
+import gzip
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+# Ray's own switch for "stay on 127.0.0.1"; without it, it looks for the address by which other machines see this one.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+daft = pytest.importorskip("daft", reason="precisa do extra [cluster]: pip install 'afina[cluster]'")
+ray = pytest.importorskip("ray", reason="precisa do extra [cluster]: pip install 'afina[cluster]'")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+from afina.data import catalog, cluster  # noqa: E402
+from afina.data.catalog import prep  # noqa: E402
+from afina.data.synthetic import catalogue_lines  # noqa: E402
+from afina.errors import CourseError  # noqa: E402
+
+pytestmark = pytest.mark.cluster
+NODE = {"num_cpus": 1, "object_store_memory": 150 << 20}
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """A head without work and two worker nodes, on this machine; a dead node is noticed in seconds, not in half a minute."""
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = NODE | {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+    nodes = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        nodes.add_node(**NODE)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("catalogue") / "trn.json.gz"
+    lines = list(catalogue_lines(12_000, seed=3))
+    path.write_bytes(gzip.compress(b"".join(line if line.endswith(b"\n") else line + b"\n" for line in lines), 1))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch):
+    monkeypatch.setenv("AFINA_PROGRESS", "0")
+    monkeypatch.setattr(cluster, "RANGE_BYTES", 1 << 20)  # many tasks for little data
+
+
+def assert_same(here, there):
+    names = ("read", "kept", "dropped", "rows", "checksum", "broken", "damaged", "shards")
+    assert {name: getattr(here, name) for name in names} == {name: getattr(there, name) for name in names}
+    assert sorted(path.name for path in Path(here.out).iterdir()) == sorted(
+        path.name for path in Path(there.out).iterdir()
+    )
+
+
+def test_two_workers_write_what_one_machine_writes(tmp_path, two_workers, source):
+    here = prep(source, tmp_path / "here", formats=("jsonl",), shard_rows=2_000)
+    there = prep(source, tmp_path / "there", formats=("jsonl",), shard_rows=2_000, ray=two_workers.address)
+    assert here.dropped["duplicate"] > 100
+    assert here.broken
+    assert_same(here, there)
+
+
+def test_plain_files_with_bom_and_a_cut_gzip(tmp_path, two_workers, source):
+    plain, cut = tmp_path / "plain.json", tmp_path / "cut.json.gz"
+    text = gzip.decompress(source.read_bytes())
+    plain.write_bytes(b"\xef\xbb\xbf" + text[: 3 << 20])
+    cut.write_bytes(source.read_bytes()[:-100_000])
+    here = prep([plain, cut], tmp_path / "here", formats=("jsonl",))
+    there = prep([plain, cut], tmp_path / "there", formats=("jsonl",), ray=two_workers.address)
+    assert "cortado antes do fim" in there.damaged[0]
+    assert_same(here, there)
+
+
+def test_a_cluster_that_always_fails_gives_up_with_one_sentence(tmp_path, two_workers, source, monkeypatch):
+    asked = []
+
+    def lost(*_):
+        asked.append(1)
+        raise ray.exceptions.NodeDiedError("um nó caiu")
+
+    monkeypatch.setattr(cluster, "_ask", lost)
+    with pytest.raises(CourseError, match="falhou 3 vezes"):
+        prep(source, tmp_path / "out", ray=two_workers.address)
+    assert len(asked) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
+    assert {"read", "kept", "broken line"}.isdisjoint(catalog.REASONS)
+
+
+# the last test: it costs the cluster a node
+def test_a_node_that_dies_in_the_middle_changes_nothing(tmp_path, two_workers, source, monkeypatch):
+    here = prep(source, tmp_path / "here", formats=("jsonl",))
+    victim = two_workers.list_all_nodes()[-1]
+    started, killed = threading.Event(), threading.Event()
+
+    def kill_when_results_are_there():
+        started.wait(60)
+        two_workers.remove_node(victim, allow_graceful=False)
+        killed.set()
+
+    first_account = cluster._account
+
+    def account_then_wait(*arguments):  # the cleaned lines lie on both nodes, nothing is written yet
+        started.set()
+        assert killed.wait(60)
+        return first_account(*arguments)
+
+    monkeypatch.setattr(cluster, "_account", account_then_wait)
+    killer = threading.Thread(target=kill_when_results_are_there)
+    killer.start()
+    there = prep(source, tmp_path / "there", formats=("jsonl",), ray=two_workers.address)
+    killer.join()
+    assert any("perdeu um trabalhador" in note for note in there.notes)
+    assert_same(here, there)
