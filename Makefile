@@ -5,7 +5,8 @@ LESSONS ?=
 TORCH_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# a terminal sees pip's progress bars, a log is spared them
+PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 
