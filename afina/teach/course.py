@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
@@ -28,16 +28,15 @@ WAITING, RUNNING, PASSED, FAILED = "na fila", "rodando", "✔ passou", "✘ falh
 
 @dataclass
 class Lesson:
-    """One row of the table. `cells` counts the code cells started so far."""
+    """One row of the table."""
 
     name: str
     title: str
     promise: str
     notebook: nbformat.NotebookNode
-    total: int
-    cells: int = 0
+    total: int  # code cells
     verdict: str = WAITING
-    run: Run | None = None
+    run: Run = field(default_factory=Run)
 
 
 def load(path: Path) -> Lesson:
@@ -62,10 +61,11 @@ def table(lessons: list[Lesson]) -> Table:
     ):
         out.add_column(name, justify=justify, no_wrap=name != "Aula")
     for lesson in lessons:
-        done = round(12 * lesson.cells / max(1, lesson.total))
-        bar = f"{'━' * done}{'╌' * (12 - done)} {lesson.cells}/{lesson.total}"
-        seconds = f"{lesson.run.seconds:.0f}" if lesson.run else ""
-        memory = f"{lesson.run.peak_mb:.0f} MB" if lesson.run else ""
+        run, started = lesson.run, lesson.verdict != WAITING
+        done = round(12 * run.code_cells / max(1, lesson.total))
+        bar = f"{'━' * done}{'╌' * (12 - done)} {run.code_cells}/{lesson.total}"
+        seconds = f"{run.seconds:.0f}" if started else ""
+        memory = f"{run.peak_mb:.0f} MB" if started else ""
         style = {PASSED: "green", FAILED: "bold red", RUNNING: "yellow"}.get(lesson.verdict, "dim")
         out.add_row(lesson.title, bar, seconds, memory, f"[{style}]{lesson.verdict}[/]")
     return out
@@ -73,22 +73,16 @@ def table(lessons: list[Lesson]) -> Table:
 
 def run_lessons(lessons: list[Lesson], folder: Path, out: Path, console: Console) -> None:
     """Execute each lesson in `folder`, write its copy and page to `out` as soon as it ends, and keep the table live."""
-    with Live(table(lessons), console=console, refresh_per_second=4, transient=False) as live:
+    with Live(get_renderable=lambda: table(lessons), console=console, refresh_per_second=4):
         for lesson in lessons:
             lesson.verdict = RUNNING
-
-            def started(lesson: Lesson = lesson) -> None:
-                lesson.cells += 1
-                live.update(table(lessons))
-
             for cell in lesson.notebook.cells:
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None
-            lesson.run = execute(lesson.notebook, folder, started)
+            execute(lesson.notebook, folder, lesson.run)
             lesson.verdict = PASSED if lesson.run.cell is None else FAILED
             write_notebook(lesson.notebook, out / f"{lesson.name}.ipynb")
             (out / f"{lesson.name}.html").write_text(page(lesson, lessons), encoding="utf-8")
-            live.update(table(lessons))
             if not console.is_terminal:  # a log shows only the last table: say each verdict when it comes
                 console.print(f"{lesson.name}: {lesson.verdict}, {lesson.run.seconds:.0f} s", highlight=False)
 

@@ -12,6 +12,7 @@ which shows what the last run of this command measured, kept in `notebooks/measu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +56,11 @@ rt = Runtime.here()'''
 
 @dataclass
 class Run:
-    """What executing one notebook cost and how it ended. `cell` is the index of the cell that failed."""
+    """What executing one notebook costs, up to date while it runs, and how it ended. `cell` is the one that failed."""
 
-    seconds: float
-    peak_mb: float
+    seconds: float = 0.0
+    peak_mb: float = 0.0  # resident memory of the kernel and its children
+    code_cells: int = 0  # started so far
     cell: int | None = None
     error: str = ""  # "ValueError: …", as the student would read it
     remedy: str = ""
@@ -159,18 +161,18 @@ def same_cells(one: nbformat.NotebookNode, other: nbformat.NotebookNode) -> bool
 # --- executing -------------------------------------------------------------------------------------------------------
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path, on_code: Callable[[], None] = lambda: None) -> Run:
+def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = None) -> Run:
     """Run every cell in a fresh kernel whose working folder is `folder`; outputs land in `notebook`. Stops at an error.
 
-    `on_code` is called as each code cell starts.
+    Whoever wants to look meanwhile brings the `run` that is filled.
     """
+    run = run or Run()
     current = 0
 
     def remember(cell, cell_index):
         nonlocal current
         current = cell_index
-        if cell.cell_type == "code":
-            on_code()
+        run.code_cells += cell.cell_type == "code"
 
     client = NotebookClient(
         notebook,
@@ -182,22 +184,16 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, on_code: Callable[[],
         on_cell_start=remember,
         extra_arguments=["--log-level=40"],  # the kernel's notice about its loopback sockets would break the live table
     )
-    watch = _MemoryWatch(client)
-    start = time.perf_counter()
-    failure: tuple[str, str] | None = None
     try:
-        with watch:
+        with _watched(client, run):
             client.execute(env=os.environ | lesson_environment())
     except CellExecutionError as error:
-        failure = f"{error.ename}: {error.evalue}", remedy_for(error.ename)
+        run.cell, run.error, run.remedy = current, f"{error.ename}: {error.evalue}", remedy_for(error.ename)
     except CellTimeoutError:
-        failure = f"a célula passou de {CELL_TIMEOUT} s", remedy_for("TimeoutError")
+        run.cell, run.error, run.remedy = current, f"a célula passou de {CELL_TIMEOUT} s", remedy_for("TimeoutError")
     except DeadKernelError:
-        failure = "o kernel morreu no meio da célula", remedy_for("MemoryError")
-    seconds = time.perf_counter() - start
-    if failure:
-        return Run(seconds, watch.peak_mb, current, *failure)
-    return Run(seconds, watch.peak_mb)
+        run.cell, run.error, run.remedy = current, "o kernel morreu no meio da célula", remedy_for("MemoryError")
+    return run
 
 
 def remedy_for(error_name: str) -> str:
@@ -214,33 +210,32 @@ def remedy_for(error_name: str) -> str:
     }.get(error_name, "Rode `afina doctor` e abra uma issue com a aula, a célula e este erro.")
 
 
-class _MemoryWatch:
-    """Peak resident memory (MB) of a client's kernel and its children, sampled ten times a second."""
+@contextlib.contextmanager
+def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
+    """Ten times a second, note in `run` the time and the memory of the client's kernel and its children."""
+    done, start = threading.Event(), time.perf_counter()
 
-    def __init__(self, client: NotebookClient):
-        self.client, self.peak_mb, self._done = client, 0.0, threading.Event()
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.1):
-            provisioner = getattr(self.client.km, "provisioner", None)
-            pid = getattr(provisioner, "pid", None)
+    def watch() -> None:
+        while not done.wait(0.1):
+            run.seconds = time.perf_counter() - start
+            pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
             if pid is None:
                 continue
             try:
                 kernel = psutil.Process(pid)
                 family = [kernel, *kernel.children(recursive=True)]
-                self.peak_mb = max(self.peak_mb, sum(p.memory_info().rss for p in family) / 1e6)
+                run.peak_mb = max(run.peak_mb, sum(process.memory_info().rss for process in family) / 1e6)
             except psutil.NoSuchProcess:  # a child that ended between the listing and the reading
                 continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        run.seconds = time.perf_counter() - start
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
