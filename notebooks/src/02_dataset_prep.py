@@ -67,6 +67,24 @@ show(
 )
 
 # %% [markdown]
+# Um segundo olhar: fundação contra títulos da liga.
+
+# %%
+fig, ax = figure(height=3)
+ax.scatter(clubs["fundacao"], clubs["titulos_liga"], s=60, color=ORANGE)
+for club in clubs[clubs["titulos_liga"] > 0].itertuples():
+    ax.annotate(club.nome, (club.fundacao, club.titulos_liga), (7, 4), textcoords="offset points")
+ax.set(
+    title="Cinco clubes têm todos os títulos", xlabel="ano de fundação", ylabel="títulos da liga"
+)
+ax.set(xlim=(1890, 1955), ylim=(-2, 42))
+show(
+    fig,
+    alt="Dispersão do ano de fundação contra os títulos da liga. Benfica, Porto e Sporting, fundados "
+    "até 1906, têm quase todos; Boavista e Belenenses têm um cada; os outros cinco, nenhum.",
+)
+
+# %% [markdown]
 # Conferimos cada número desta tabela em fontes públicas, e vários dos que o chatbot deu estavam velhos ou errados: a lista está em
 # [data/README](../data/README.md). **A IA prepara a forma; quem confere o fato é você.**
 #
@@ -467,6 +485,26 @@ print(f"palavras soltas {simple[6000][1]:.2f}, com pares de palavras {hard[6000]
 assert hard[6000][1] > simple[6000][1]
 
 # %% [markdown]
+# As duas doenças, lado a lado. À esquerda o treino está perfeito e o resto não; à direita nem o treino vai bem:
+
+# %%
+fig, axes = figure(height=3.2, columns=2, sharey=True)
+for ax, title, curve in zip(
+    axes, ("Decorou (overfitting)", "Não alcança (underfitting)"), (memorized, simple), strict=True
+):
+    ax.plot(list(curve), [train for train, _, _ in curve.values()], "o--", label="treino")
+    ax.plot(list(curve), [test for _, test, _ in curve.values()], "o-", label="separados")
+    ax.set(xscale="log", title=title, xlabel="exemplos de treino", ylim=(0, 1.05))
+axes[0].set(ylabel="acerto")
+axes[0].legend(loc="lower left")
+show(
+    fig,
+    alt="Dois gráficos de acerto por quantidade de dados. Em overfitting o treino fica em 1 e os dados "
+    "separados bem abaixo, até dez mil exemplos. Em underfitting o treino desce e os separados sobem "
+    "pouco: as duas curvas se aproximam perto de 0,5.",
+)
+
+# %% [markdown]
 # ### 4 e 5. Tempo e custo: quanto mais caro?
 #
 # Medimos segundos de treino e o tamanho da matriz TF-IDF em memória.
@@ -555,6 +593,21 @@ price = grid.max() - grid.min()
 for n in noisy_sizes:
     print(f"{n:>6} exemplos: do pior ao melhor C há {price[n]:.2f}; o melhor é {grid[n].idxmax()}")
 assert price[10_000] < price[1000]
+
+# %%
+fig, ax = figure(height=2.6)
+bars = ax.bar([str(n) for n in noisy_sizes], price)
+ax.bar_label(bars, [f"{p:.2f}".replace(".", ",") for p in price], padding=3)
+ax.grid(visible=False, axis="x")
+ax.set(
+    title="Quanto se perde com o pior botão", xlabel="exemplos de treino", ylabel="acerto perdido"
+)
+ax.set(ylim=(0, 0.42))
+show(
+    fig,
+    alt=f"Barras com a distância entre o pior e o melhor C: {price.round(2).to_dict()}. "
+    "Com dez mil exemplos ela é a menor.",
+)
 
 # %% [markdown]
 # **Sim, aqui.** Com muitos dados quase qualquer botão serve; com poucos, a escolha pesa, e a validação, que também é pequena, ajuda menos. Esta
