@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from afina.errors import CourseError
+from afina.runtime import arm_network_guard
 
 COMMANDS = {
     "prep": ("afina.data.catalog", "limpa, deduplica, divide e fragmenta um catálogo JSON Lines"),
@@ -28,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f'erro: não conheço o comando "{argv[0]}". Use um destes: {", ".join(COMMANDS)}.', file=sys.stderr)
         return 2
+    if os.environ.get("AFINA_OFFLINE") == "1":
+        arm_network_guard()
     try:
         return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     except CourseError as error:

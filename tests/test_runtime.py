@@ -244,3 +244,12 @@ def test_unknown_commands_are_named(capsys):
     assert "prepp" in capsys.readouterr().err
     assert main([]) == 0
     assert textwrap.dedent(capsys.readouterr().out).startswith("uso: afina")
+
+
+def test_the_command_line_obeys_the_guard(tmp_path):
+    environment = {**os.environ, "AFINA_OFFLINE": "1", "PYTHONPATH": ""}
+    command = [sys.executable, "-m", "afina.cli", "download", "--folder", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60)
+    assert run.returncode == 2
+    assert "a rede está desligada de propósito" in run.stderr
+    assert "Traceback" not in run.stderr
