@@ -10,7 +10,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--
 READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 
-.PHONY: course test test-cluster lab notebooks bench setup clean
+.PHONY: course test test-cluster lab notebooks models bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -33,9 +33,14 @@ notebooks: $(READY)
 	@$(VENV)/bin/ruff format --quiet notebooks/src
 	@$(PY) -m afina.teach.notebooks $(LESSONS)
 
+# The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
+models: $(READY)
+	@$(PY) -m afina.tune.base bert
+
 bench: $(READY)
 	@$(PY) benchmarks/data_prep.py
 	@$(PY) benchmarks/validator.py
+	@$(PY) benchmarks/bert.py
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.

@@ -111,7 +111,7 @@ def code_problems(notebook) -> Iterator[str]:
         if cell.cell_type != "code":
             continue
         if cell.get("id") != "setup":
-            sizes.append(lines)
+            sizes.append(sum(bool(line.strip()) for line in cell.source.splitlines()))
         try:
             tree = ast.parse(cell.source)
         except SyntaxError as error:

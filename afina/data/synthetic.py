@@ -408,10 +408,11 @@ _TABLE = re.compile(r"(<!-- somas -->\n).*?(<!-- /somas -->)", re.S)
 def sums_table(folder: Path) -> str:
     """The README's table of every file in `folder`: name, bytes, sha256. `real/` and hidden files are no data of ours."""
     rows = ["| arquivo | bytes | sha256 |", "| --- | --- | --- |"]
-    for path in sorted(folder.iterdir()):
+    for path in sorted([*folder.iterdir(), *folder.glob("quizzes/*")]):
         if path.is_file() and path.name != "README.md" and path.suffix != ".partial" and not path.name.startswith("."):
             content = path.read_bytes()
-            rows.append(f"| {path.name} | {len(content)} | {hashlib.sha256(content).hexdigest()} |")
+            name = path.relative_to(folder).as_posix()
+            rows.append(f"| {name} | {len(content)} | {hashlib.sha256(content).hexdigest()} |")
     return "\n".join(rows) + "\n"
 
 

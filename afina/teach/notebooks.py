@@ -4,9 +4,9 @@
     python -m afina.teach.notebooks 02 03      # rebuild these
     python -m afina.teach.notebooks --check    # fail if a notebook is not its source
 
-Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Two things are filled in here so
-that they live once: the setup cell (an empty cell with `id="setup"`) and the ficha técnica (`{{ficha}}` in the cover),
-which shows what the last run of this command measured, kept in `notebooks/measured.json`.
+Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Three things are filled in here so
+that they live once: the setup cell (an empty cell with `id="setup"`), a quiz to read (`{{quiz NAME}}`) and the ficha
+técnica (`{{ficha}}` in the cover), which shows what the last run of this command measured (`notebooks/measured.json`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach.figures import course_map_svg
+from afina.teach.quiz import as_markdown
 
 CELL_TIMEOUT = 300  # seconds
 REPOSITORY = "https://github.com/afina-curso/afina"
@@ -134,6 +135,7 @@ def build(source: Path, measured: dict[str, float] | None) -> nbformat.NotebookN
         if cell_id == "setup":
             cell.source = SETUP
         cell.source = cell.source.replace("{{ficha}}", ficha(source.stem, measured))
+        cell.source = re.sub(r"\{\{quiz (\w+)\}\}", lambda match: as_markdown(match[1]), cell.source)
         if cell_id is None:
             text = f"{cell.cell_type}\n{cell.source}"
             seen[text] = seen.get(text, 0) + 1  # equal cells stay distinct

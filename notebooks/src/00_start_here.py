@@ -21,7 +21,7 @@
 
 # %% id="setup"
 
-# %% [markdown]
+# %% [markdown] id="profile"
 # Leia o quadro de cima para baixo:
 #
 # - **Dispositivo** é quem faz as contas, e com que precisão. Em CPU usamos `fp32`, números de 32 bits. Uma GPU trabalha com metade
@@ -36,7 +36,7 @@
 steps = rt.pick(cpu=300, gpu=3000)
 print(f"No perfil {rt.profile}, o modelo desta aula vai treinar {steps} passos.")
 
-# %% [markdown]
+# %% [markdown] id="map"
 # ## O mapa
 #
 # O curso segue os dados. Um arquivo bruto entra pela esquerda; à direita sai um modelo que responde. O que as pessoas dizem das
@@ -91,7 +91,7 @@ encoding = tokenizer.encode("O time joga em casa.")
 print([tokenizer.decode([number]) for number in encoding.ids])
 print(encoding.ids)
 
-# %% [markdown]
+# %% [markdown] id="held-out"
 # Agora o livro inteiro vira uma fila de números. Um segundo arquivo, escrito do mesmo jeito, fica para a prova final: são dados
 # **separados** (*held-out*), que o treino nunca vê. Sem eles não há como saber se o modelo aprendeu ou decorou.
 
@@ -114,8 +114,8 @@ print(f"{len(train_ids)} tokens para treinar, {len(held_out_ids)} separados para
 # %% [markdown]
 # ### O modelo
 #
-# Este é um GPT-2 em miniatura: a mesma arquitetura do modelo de 2019, com uns milhares de vezes menos contas. Os números dentro dele,
-# os **parâmetros**, começam sorteados.
+# Este é um GPT-2 em miniatura: a mesma arquitetura do modelo de 2019, cuja menor versão tinha 124 milhões de **parâmetros**, os números que
+# o treino ajusta. O nosso tem meio milhão, e eles começam sorteados.
 
 # %%
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -142,7 +142,7 @@ def ask(beginning, tokens=40):
 
 print(ask("O time de Lisboa"))
 
-# %% [markdown]
+# %% [markdown] id="loss"
 # Ruído, como devia ser. Quanto ruído, exatamente? A *loss* (perda) responde: ela é pequena quando o modelo dá boa probabilidade ao
 # token que de fato vem a seguir. Quem chuta entre 1000 tokens iguais tem perda de ln(1000), perto de 6,91.
 
@@ -163,7 +163,7 @@ def held_out_loss():
 loss_before = held_out_loss()
 print(f"perda nos dados separados, antes: {loss_before:.2f}")
 
-# %% [markdown]
+# %% [markdown] id="four-steps"
 # ### Os quatro passos
 #
 # Treinar é repetir quatro passos. Estão todos na célula abaixo, na ordem:
@@ -307,31 +307,53 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# <details><summary><b>1.</b> Por que guardamos um décimo do texto?</summary>
+# Responda com o mouse ou com o teclado (Tab anda, Enter responde). Cada opção, certa ou errada, explica o seu porquê.
+
+# %%
+from afina.teach.quiz import quiz
+
+quiz("00")
+
+# %% [markdown]
+# {{quiz 00}}
+
+# %% [markdown]
+# Além do quiz de cada aula há quatro avulsos, para quando você já tiver andado: um sobre *fine-tuning* e três sobre os assuntos dos
+# capítulos 1, 2 e 3 do curso da Hugging Face. Volte aqui e chame-os pelo nome; ou abra-os abaixo, só para ler.
+
+# %%
+quiz("fine_tuning")
+
+# %% [markdown]
+# <details><summary><b>fine_tuning: ajuste fino, Bedrock, modelos pequenos, transformer e BERT (depois da aula 01)</b></summary>
 #
-# - *Para o treino acabar antes.* Não: a economia é pequena, e não é o motivo.
-# - **Para medir em texto que o treino nunca viu.** Isso mesmo: no texto de treino, decorar parece aprender.
-# - *Porque o modelo não caberia na memória.* Não: o texto passa em lotes, qualquer que seja o tamanho.
+# {{quiz fine_tuning}}
 #
 # </details>
+
+# %% [markdown]
+# <details><summary><b>hf1: o que fazem os modelos de linguagem (depois das aulas 01 e 13)</b></summary>
 #
-# <details><summary><b>2.</b> Quem muda os parâmetros?</summary>
-#
-# - *A ida (forward).* Não: ela só faz a previsão, com os parâmetros como estão.
-# - *A volta (backward).* Quase: ela calcula para que lado mexer, mas não mexe.
-# - **A atualização (`optimizer.step()`).** Isso mesmo: é o único dos quatro passos que escreve nos parâmetros.
+# {{quiz hf1}}
 #
 # </details>
+
+# %% [markdown]
+# <details><summary><b>hf2: tokenizador, modelo, cabeça e preenchimento (depois da aula 13)</b></summary>
 #
-# <details><summary><b>3.</b> Um modelo melhora por ser usado?</summary>
+# {{quiz hf2}}
 #
-# - *Sim, a cada resposta.* Não: responder é só a ida; nenhum parâmetro muda.
-# - **Só se o uso virar dado e houver outro treino.** Isso mesmo: é a seta que volta, no mapa.
-# - *Não, nunca.* Não: as correções das pessoas são ótimos dados de treino. A aula 17 faz isso.
+# </details>
+
+# %% [markdown]
+# <details><summary><b>hf3: o ajuste fino com Datasets, Trainer e Accelerate (depois da aula 13)</b></summary>
+#
+# {{quiz hf3}}
 #
 # </details>
 
 # %% [markdown]
 # ## Próximo passo
 #
-# [02 · Preparar os dados](02_dataset_prep.ipynb): o arquivo bruto, sujo como os de verdade, vira um *dataset* em que se pode confiar.
+# [01 · Conceitos centrais](01_core_concepts.ipynb): as seis ideias em que o curso se apoia, cada uma com desenho e exemplo. Com pressa? Vá direto
+# para [02 · Preparar os dados](02_dataset_prep.ipynb).

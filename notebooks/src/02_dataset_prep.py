@@ -11,7 +11,7 @@
 # - rodar o motor do curso em um arquivo de qualquer tamanho
 # - medir o que a quantidade de dados muda, em vez de repetir o que se diz
 #
-# **Antes desta aula**: [00 · Comece aqui](00_start_here.ipynb).
+# **Antes desta aula**: [00 · Comece aqui](00_start_here.ipynb) e, de preferência, [01 · Conceitos centrais](01_core_concepts.ipynb).
 #
 # {{ficha}}
 
@@ -163,7 +163,7 @@ for rule in RULES:
     print(f"{rule.__name__:<18} mudou {(after != step).mean():6.1%} das descrições")
     step = after
 
-# %% [markdown]
+# %% [markdown] id="order"
 # Repare na ordem: as entidades vêm antes das tags, porque `&lt;b&gt;` só vira tag depois de decodificado; os espaços ficam por último, porque
 # as outras regras abrem buracos. `clean` faz as quatro, nessa ordem:
 
@@ -235,7 +235,7 @@ print(counts.most_common(12))
 stop_words = {word for word, _ in counts.most_common(12)} | {"não", "mas", "este"}
 print(" ".join(word for word in words if word not in stop_words))
 
-# %% [markdown]
+# %% [markdown] id="stop-words"
 # Sumiram o "não" e o "mas", e com eles o sentido. É por isso que **modelos de linguagem não removem stop words**: para eles a gramática é
 # informação. A remoção fica para contagens e buscas.
 #
@@ -285,7 +285,7 @@ leaked = sum(pair in known for pair in zip(drawn_test["title"], drawn_test["cont
 print(f"sorteio: {leaked} das {len(drawn_test)} linhas do teste já estavam no treino")
 assert leaked > 0
 
-# %% [markdown]
+# %% [markdown] id="hash-split"
 # É um *leak* (vazamento): nessas linhas o modelo "acerta" porque já viu a resposta. E tirar as cópias exatas não resolve tudo: o mesmo produto
 # pode voltar com outra descrição.
 #
@@ -327,7 +327,7 @@ print("mudaram de lado:", sum(a != b for a, b in zip(grown, products["split"], s
 # NBVAL_IGNORE_OUTPUT
 from afina.data.catalog import prep
 
-out = rt.build / "catalogo"
+out = rt.build / "02_catalogo"
 report = prep(path, out, shard_rows=5_000, force=True)
 print(report)
 
@@ -439,7 +439,7 @@ show(
     "e para. A da difícil parte do acaso, um terço, e ainda sobe com seis mil.",
 )
 
-# %% [markdown]
+# %% [markdown] id="curve"
 # **Sim, e não igual para todos.** A tarefa fácil se esgota em mil exemplos: os nove mil seguintes não compram nada. A difícil mal começou.
 # Antes de pedir mais dados, desenhe esta curva: ela diz se vale a pena.
 #
@@ -460,7 +460,7 @@ for n, (train, test, _) in memorized.items():
     )
 assert memorized[300][0] - memorized[300][1] > 0.2 > memorized[10_000][0] - memorized[10_000][1]
 
-# %% [markdown]
+# %% [markdown] id="overfitting"
 # **Sim.** Com 300 exemplos ele acerta todos os do treino, inclusive os rótulos errados: decorou, e fora acerta a metade. A distância entre as
 # duas colunas é o *overfitting* (sobreajuste). Com dez mil já não consegue decorar: erra no treino os rótulos que estão errados, e por isso
 # mesmo acerta mais fora do que dentro.
@@ -658,10 +658,7 @@ kept_with_duplicates = ...
 # %%
 check(
     kept_with_duplicates,
-    lambda n: (
-        n == report.kept + report.dropped["duplicate"]
-        or "some às aproveitadas as que saíram por repetição: report.dropped"
-    ),
+    lambda n: n == report.kept + report.dropped["duplicate"] or "some as repetidas: report.dropped",
 )
 
 # %% [markdown]
@@ -705,29 +702,15 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# <details><summary><b>1.</b> Por que dividir pelo hash do título, e não por sorteio?</summary>
-#
-# - *Porque é mais rápido.* Os dois são rápidos; não é o motivo.
-# - **Porque o mesmo título cai sempre no mesmo lado.** Isso mesmo: não há vazamento, e linhas novas não mudam as velhas.
-# - *Porque equilibra as categorias.* Não: o hash não sabe de categorias. Para isso há o sorteio estratificado.
-#
-# </details>
-#
-# <details><summary><b>2.</b> Acerto de 1,00 no treino e 0,57 fora. O que é?</summary>
-#
-# - **Overfitting.** Isso mesmo: ele decorou o treino. Mais dados ou um freio mais forte ajudam.
-# - *Underfitting.* Não: um modelo pobre erra também no treino.
-# - *Vazamento.* Não: com vazamento, o acerto de fora estaria alto demais.
-#
-# </details>
-#
-# <details><summary><b>3.</b> Você vai afinar um modelo de linguagem. Tira as stop words do texto?</summary>
-#
-# - *Sim, para economizar tokens.* Não: você ensinaria o modelo a escrever sem "não", "de" e "que".
-# - **Não.** Isso mesmo: para ele, a gramática é informação.
-# - *Só as do português.* Não: o argumento é o mesmo em toda língua.
-#
-# </details>
+# Responda com o mouse ou com o teclado (Tab anda, Enter responde). Cada opção, certa ou errada, explica o seu porquê.
+
+# %%
+from afina.teach.quiz import quiz
+
+quiz("02")
+
+# %% [markdown]
+# {{quiz 02}}
 
 # %% [markdown]
 # ## Próximo passo

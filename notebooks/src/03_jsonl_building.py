@@ -22,7 +22,7 @@
 # Um serviço de *fine-tuning* (ajuste fino) não quer uma tabela: quer exemplos do que o modelo deve fazer. Cada exemplo é uma conversa curta, e
 # cada conversa é uma linha de um arquivo **JSONL** (um objeto JSON por linha).
 #
-# Começamos pelo que a aula 02 produziu. Se você pulou para cá, a célula refaz em um segundo:
+# Começamos pelo que o motor da aula 02 produz, em um segundo:
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -30,15 +30,15 @@ import pandas as pd
 
 from afina.data.catalog import prep
 
-report = prep(rt.data / "amazon_sample.json.gz", rt.build / "catalogo", shard_rows=5_000)
+report = prep(rt.data / "amazon_sample.json.gz", rt.build / "03_catalogo", shard_rows=5_000)
 print(report)
 
 # %%
-train = pd.read_json(rt.build / "catalogo" / "train-00000.jsonl", lines=True)
-validation = pd.read_json(rt.build / "catalogo" / "validation-00000.jsonl", lines=True)
+train = pd.read_json(rt.build / "03_catalogo" / "train-00000.jsonl", lines=True)
+validation = pd.read_json(rt.build / "03_catalogo" / "validation-00000.jsonl", lines=True)
 train[["title", "content"]].head(3)
 
-# %% [markdown]
+# %% [markdown] id="roles"
 # Uma conversa é uma lista de mensagens, cada uma com um papel (`role`):
 #
 # | papel | quem fala | no treino |
@@ -72,7 +72,7 @@ try:
 except CourseError as error:
     print(error)
 
-# %% [markdown]
+# %% [markdown] id="how-many"
 # ## 2. Os dois arquivos da OpenAI
 #
 # Um arquivo para treinar, outro para validar. A divisão já veio pronta do motor, pelo hash do título: nenhum produto está nos dois.
@@ -105,7 +105,7 @@ written = {
 }
 print(written)
 
-# %% [markdown]
+# %% [markdown] id="file"
 # O arquivo é texto puro: uma linha por exemplo, em UTF-8, sem vírgula entre as linhas e sem colchetes em volta. Leia de volta e confira que é o
 # mesmo objeto:
 
@@ -114,7 +114,7 @@ lines = (rt.data / "train.jsonl").read_text(encoding="utf-8").splitlines()
 assert json.loads(lines[0]) == first
 print(lines[0][:200], "…")
 
-# %% [markdown]
+# %% [markdown] id="bedrock"
 # ## 3. O que o Bedrock quer diferente
 #
 # O Amazon Bedrock treina modelos de várias casas, e cada família tem seu formato. O mesmo exemplo, para Nova e Llama 3.2 ou 3.3:
@@ -345,7 +345,7 @@ show(
     f"com média de {tokens.mean():.0f}.",
 )
 
-# %% [markdown]
+# %% [markdown] id="cost"
 # ## 8. Quanto custaria?
 #
 # A conta é curta: `tokens do arquivo × épocas × preço por token`. Uma **época** é uma passada por todos os exemplos.
@@ -501,32 +501,18 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# <details><summary><b>1.</b> O que há entre duas linhas de um JSONL?</summary>
-#
-# - *Uma vírgula.* Não: isso é um array JSON, e o serviço recusa.
-# - **Uma quebra de linha, e só.** Isso mesmo: cada linha é um objeto JSON completo.
-# - *Uma linha em branco.* Não: há leitores que a tomam por um exemplo vazio.
-#
-# </details>
-#
-# <details><summary><b>2.</b> Por que a última mensagem tem de ser do assistente?</summary>
-#
-# - **Porque é ela que o modelo aprende a escrever.** Isso mesmo: sem resposta não há o que aprender.
-# - *Para o arquivo ficar menor.* Não: o tamanho não tem a ver com isso.
-# - *É só convenção.* Não: o serviço recusa o exemplo.
-#
-# </details>
-#
-# <details><summary><b>3.</b> Você tem 40 exemplos bons. O que faz?</summary>
-#
-# - *Repete cada um três vezes.* Não: repetir linhas só pesa mais as mesmas; para isso há as épocas.
-# - *Desiste: são precisos 100.* Não: o mínimo da OpenAI é 10; com 40 dá para começar e medir.
-# - **Treina, mede em separado e coleta mais se a curva ainda sobe.** Isso mesmo: é a curva de aprendizado da aula 02.
-#
-# </details>
+# Responda com o mouse ou com o teclado (Tab anda, Enter responde). Cada opção, certa ou errada, explica o seu porquê.
+
+# %%
+from afina.teach.quiz import quiz
+
+quiz("03")
+
+# %% [markdown]
+# {{quiz 03}}
 
 # %% [markdown]
 # ## Próximo passo
 #
-# As aulas 04 a 17 estão em construção. Enquanto isso, volte ao [mapa](00_start_here.ipynb), ou leia como contribuir no
-# [guia](../docs/CONTRIBUTING.md).
+# As aulas 04 a 12 estão em construção. Siga com [13 · Fine-tuning do BERT](13_bert_finetuning.ipynb), ou volte ao
+# [mapa](00_start_here.ipynb).
