@@ -48,7 +48,7 @@ print(f"{len(train[0])} resenhas com rótulo para treinar, {len(unlabelled)} sem
 # ## 2. WordPiece: as palavras em pedaços
 #
 # Um modelo tem um vocabulário fixo. Palavra que não está nele não pode virar "desconhecida": perderíamos o texto. O **WordPiece** parte das
-# letras e vai juntando os pares que mais aparecem juntos, em relação ao que apareceriam por acaso, até encher o vocabulário. Palavra comum
+# letras e vai juntando os pedaços que mais aparecem lado a lado, até encher o vocabulário. Palavra comum
 # fica inteira; palavra rara sai em pedaços. `##` marca o pedaço que continua a palavra.
 
 # %%
@@ -106,9 +106,9 @@ masked = batch["input_ids"][chosen] == large.mask_token_id
 same = batch["input_ids"][chosen] == original[chosen]
 
 # %%
-print(
-    f"sorteados {chosen.sum() / (original > 4).sum():.1%}; viraram [MASK] {masked.float().mean():.1%}, iguais {same.float().mean():.1%}"
-)
+share = chosen.sum() / (original > 4).sum()
+print(f"sorteados {share:.1%}")
+print(f"viraram [MASK] {masked.float().mean():.1%}, iguais {same.float().mean():.1%}")
 assert abs(masked.float().mean() - 0.8) < 0.02 and abs(same.float().mean() - 0.1) < 0.02
 
 # %% [markdown]
@@ -132,11 +132,13 @@ from afina.teach.figures import BLUE, ORANGE, figure, show
 steps = [(row["step"], row["loss"]) for row in young.history if "loss" in row]
 fig, ax = figure(height=2.8)
 ax.plot(*zip(*steps, strict=True))
-ax.set(title="A perda cai depressa: primeiro as frases feitas", xlabel="passos", ylabel="perda")
+ax.set(
+    title="A perda cai: ele já adivinha melhor do que no começo", xlabel="passos", ylabel="perda"
+)
 ax.set(ylim=(0, None))
 show(
     fig,
-    alt="Curva da perda do pré-treino curto: cai muito nos primeiros cem passos e depois devagar.",
+    alt="Curva da perda do pré-treino curto: cai sem parar, mais depressa nos primeiros passos.",
 )
 
 # %% [markdown]
@@ -299,8 +301,6 @@ from afina.tune.bert import fine_tune
 learning_rate = rt.pick(cpu=1e-3, gpu=3e-5)  # a larger model asks for smaller steps
 
 # %%
-
-# %%
 scratch = fine_tune(
     classifier(BertConfig.from_pretrained(pretrained)),
     tokenizer,
@@ -309,8 +309,6 @@ scratch = fine_tune(
     epochs=8,
     learning_rate=learning_rate,
 )
-
-# %%
 
 # %%
 scores["BERT aleatório"] = {
@@ -395,8 +393,6 @@ frugal = fine_tune(
     learning_rate=learning_rate,
     patience=1,
 )
-
-# %%
 
 # %%
 checks = [row["eval_accuracy"] for row in frugal.history if "eval_accuracy" in row]
@@ -575,8 +571,6 @@ for rate in rates:
     print(f"{rate:g}", [f"{check:.2f}" for check in sweep[rate]])
 
 # %%
-
-# %%
 best_rate = max(sweep, key=lambda rate: sweep[rate][-1])
 assert best_rate not in (rates[0], rates[-1])
 
@@ -595,7 +589,7 @@ show(
 )
 
 # %% [markdown]
-# Um BERT grande pede taxas bem menores, de 1e-5 a 5e-5: tem mais pesos, que se movem juntos. Não copie a taxa de um modelo para outro.
+# Um BERT grande pede taxas bem menores, de 2e-5 a 5e-5 no artigo original. Não copie a taxa de um modelo para outro.
 
 # %% [markdown] id="padding"
 # ## 10. Preenchimento dinâmico e grupos por comprimento
@@ -686,8 +680,6 @@ folder = rt.build / "bert_resenhas"
 tuned.model.save_pretrained(folder)
 tokenizer.save_pretrained(folder)
 print(sorted(path.name for path in folder.iterdir()))
-
-# %%
 
 # %%
 again = classifier(folder)
@@ -877,8 +869,6 @@ by_hand = train_by_hand(
 )
 
 # %%
-
-# %%
 for step, (ours, theirs) in enumerate(zip(by_hand, by_trainer, strict=True), 1):
     print(f"passo {step}: à mão {ours:.5f}, Trainer {theirs:.5f}")
 assert torch.allclose(
@@ -899,8 +889,6 @@ from afina.tune.bert import main
 
 one, two = rt.build / "um_processo.json", rt.build / "dois_processos.json"
 two.unlink(missing_ok=True)
-
-# %%
 
 # %%
 launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
