@@ -235,7 +235,7 @@ for beginning in ("O time de Lisboa", "A bicicleta", "— Você viu"):
 
 # %% [markdown]
 # Em segundos ele aprendeu a cara do português destas histórias: palavras inteiras, concordância, pontuação. E não sabe nada do mundo: ele
-# imita. Um modelo grande faz a mesma coisa, com o mesmo laço de quatro passos, milhões de vezes mais parâmetros e trilhões de tokens.
+# imita. Um modelo grande faz a mesma coisa, com o mesmo laço de quatro passos, muito mais parâmetros e muito mais texto.
 #
 # Nas próximas aulas você abre cada peça: os dados (02 e 03), o modelo por dentro (04 a 09), e o *fine-tuning* (ajuste fino), que parte de
 # um modelo pronto em vez de um sorteado (10 em diante).

@@ -320,7 +320,7 @@ print("mudaram de lado:", sum(a != b for a, b in zip(grown, products["split"], s
 # %% [markdown]
 # ## 5. O motor: as mesmas regras, em qualquer tamanho
 #
-# O pandas carrega tudo na memória. Com 20 mil linhas vai bem; com 2,2 milhões, pede gigabytes. O motor do curso aplica as mesmas funções em
+# O pandas carrega tudo na memória. Com 20 mil linhas vai bem; com cem vezes mais, pede cem vezes mais. O motor do curso aplica as mesmas funções em
 # blocos, em dois processos, e escreve *shards* (fragmentos) de até 100 mil linhas. Aqui pedimos fragmentos pequenos, para ver vários:
 
 # %%
