@@ -1,0 +1,306 @@
+"""A tuned model leaves the notebook: adapter, merged weights, card, and GGUF for Ollama; each read back to prove it.
+
+    python -m afina.tune.export FOLDER --title "…"      # what a fresh process says from a saved model (or adapter)
+
+GGUF: the format of llama.cpp, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The Modelfile is Ollama's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from unittest import mock
+
+import torch
+import transformers
+
+from afina.errors import CourseError
+from afina.tune.evaluate import NAMES, finished, generate
+from afina.tune.sft import ALPACA, INSTRUCTION, load_base, quiet
+
+CARD = """\
+---
+language: {language}
+license: {licence}
+library_name: {library}
+base_model: {base}
+pipeline_tag: text-generation
+tags: [sft, lora, curso]
+---
+
+# {name}
+
+{purpose}
+
+## Dados
+
+{data}
+
+## Receita
+
+{settings}
+
+## Medido
+
+{metrics}
+
+## Limites
+
+{limits}
+
+Feito em {day} com {versions}. Dados e pesos sob {licence}.
+"""
+MODELFILE = '''\
+FROM ./{file}
+TEMPLATE """{template}"""
+PARAMETER stop "{stop}"
+PARAMETER stop "### Instruction:"
+PARAMETER temperature 0
+PARAMETER num_predict {tokens}
+'''
+
+
+# --- one model from two --------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def merge(model) -> transformers.PreTrainedModel:
+    """A plain model whose weights are base + adapter, in float32; `model` stays as it is.
+
+    Each adapted matrix becomes W + (alpha / r) B A. A base in 4 bits is unpacked first: what comes out says what the
+    quantised model with its adapter says, and not what the adapter on the original base would say.
+    """
+    if not hasattr(model, "peft_config"):
+        raise CourseError("este modelo não tem adaptador.", "Carregue-o com lora=LoraSettings().", where="merge")
+    source = model.get_base_model()
+    config = source.config.to_dict()
+    config.pop("quantization_config", None)
+    config["dtype"] = "float32"
+    merged = type(source)(type(source.config)(**config)).eval()
+    weights = {}
+    for name, module in source.named_modules():
+        if re.search(r"\.(base_layer|lora_\w+|original_module|modules_to_save)(\.|$)", name):
+            continue  # the inside of a module that was adapted or copied
+        copies = getattr(module, "modules_to_save", None)
+        plain = copies["default"] if copies else getattr(module, "base_layer", module)
+        for part, value in plain.named_parameters(recurse=False):
+            value = _unpacked(value)
+            if part == "weight" and hasattr(module, "get_delta_weight"):
+                value = value + module.get_delta_weight("default").to(value)
+            weights[f"{name}.{part}"] = value
+    missing, unknown = merged.load_state_dict(weights, strict=False)
+    tied = {"lm_head.weight"} if merged.config.tie_word_embeddings else set()
+    if set(missing) - tied or unknown:
+        raise CourseError(f"sobraram pesos na fusão: {sorted({*missing, *unknown} - tied)[:3]}.", "", where="merge")
+    merged.tie_weights()
+    merged.generation_config = source.generation_config
+    return merged.to(source.device)
+
+
+def _unpacked(weight: torch.Tensor) -> torch.Tensor:
+    if not hasattr(weight, "quant_state"):
+        return weight.detach().float()
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(weight.data, weight.quant_state).float()
+
+
+def save(model, tokenizer, folder: Path) -> Path:
+    """Write model (or only its adapter, where it has one) and tokenizer as safetensors; whole or not at all."""
+    folder = Path(folder)
+    aside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    with quiet():
+        model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    if (aside / "README.md").exists():  # PEFT's own empty card
+        (aside / "README.md").unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+    return folder
+
+
+def reopen(folder: Path, load_in_4bit: bool = False):
+    """(model, tokenizer) of a folder that `save` wrote. An adapter finds its base by the path or hub name saved with it.
+
+    `load_in_4bit` for an adapter that was trained beside a base in 4 bits, if the same logits are wanted.
+    """
+    folder = Path(folder)
+    settings = folder / "adapter_config.json"
+    with quiet():
+        if not settings.is_file():
+            return load_base(folder)
+        from peft import PeftModel
+
+        base = json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        model, tokenizer = load_base(base, load_in_4bit)
+        return PeftModel.from_pretrained(model, folder), tokenizer
+
+
+# --- the card --------------------------------------------------------------------------------------------------------
+
+
+def model_card(
+    name: str,
+    base: str,
+    purpose: str,
+    data: Mapping[str, object],
+    settings: Mapping[str, object],
+    scores: Mapping[str, Mapping[str, float]],
+    limits: str,
+    licence: str = "cc-by-4.0",
+    language: str = "en",
+    library: str = "peft",
+) -> str:
+    """The text of README.md, from what the run itself measured. `scores` has one row of figures a model, the tuned one first.
+
+    CourseError when a part is empty: a card without data, settings or measurements helps nobody.
+    """
+    from afina.runtime import versions_of
+
+    empty = [part for part, value in (("data", data), ("settings", settings), ("scores", scores)) if not value]
+    if empty or not limits:
+        raise CourseError(f"o cartão está sem {', '.join(empty or ['limits'])}.", "Preencha com o que a rodada mediu.")
+    columns = list(next(iter(scores.values())))
+    head = "| modelo | " + " | ".join(NAMES.get(column, column) for column in columns) + " |"
+    rows = ["| " + " | ".join([model, *(_figure(row[c]) for c in columns)]) + " |" for model, row in scores.items()]
+    versions = " · ".join(
+        f"{name} {version}" for name, version in versions_of(("torch", "transformers", "trl", "peft"))
+    )
+    return CARD.format(
+        language=language,
+        licence=licence,
+        library=library,
+        base=base,
+        name=name,
+        purpose=purpose,
+        data=_bullets(data),
+        settings=_bullets(settings),
+        metrics="\n".join([head, "| --- |" + " ---: |" * len(columns), *rows]),
+        limits=limits,
+        day=date.today().isoformat(),
+        versions=versions,
+    )
+
+
+def _bullets(facts: Mapping[str, object]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}".replace(".", ",") if value < 10 else f"{value:.1f}".replace(".", ",")
+
+
+# --- GGUF and Ollama -------------------------------------------------------------------------------------------------
+
+
+def write_gguf(model, tokenizer, path: Path) -> Path:
+    """Write a Llama with a byte-level BPE tokenizer as GGUF, in float32: weights, sizes, vocabulary, merges and special ids.
+
+    llama.cpp turns the halves of each attention head another way than transformers: the rows of q and k are reordered.
+    CourseError for any other architecture or tokenizer.
+    """
+    import gguf
+
+    config, path = model.config, Path(path)
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    if (
+        config.model_type != "llama"
+        or backend["model"]["type"] != "BPE"
+        or backend["pre_tokenizer"]["type"] != "ByteLevel"
+    ):
+        raise CourseError(
+            "só sei escrever em GGUF um Llama com tokenizador BPE de bytes.",
+            "Para outros, use convert_hf_to_gguf.py, do llama.cpp.",
+            where=path,
+        )
+    heads, few = config.num_attention_heads, config.num_key_value_heads
+    aside = path.with_name(path.name + ".partial")
+    writer = gguf.GGUFWriter(aside, "llama")
+    writer.add_name(path.stem)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(few)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(config.hidden_size // heads)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    names = {i: token for token, i in tokenizer.get_vocab().items()}
+    control = set(tokenizer.all_special_ids)
+    kinds = [gguf.TokenType.CONTROL if i in control else gguf.TokenType.NORMAL for i in range(config.vocab_size)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([names[i] for i in range(config.vocab_size)])
+    writer.add_token_types(kinds)
+    writer.add_token_merges([" ".join(pair) for pair in backend["model"]["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
+    plan = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, value in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue  # readers take token_embd where output is absent
+        value = value.detach().float().cpu().contiguous()
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            n = heads if "q_proj" in name else few
+            value = value.reshape(n, 2, -1, value.shape[1]).swapaxes(1, 2).reshape(value.shape).contiguous()
+        writer.add_tensor(plan.get_name(name, try_suffixes=(".weight", ".bias")), value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.replace(aside, path)
+    return path
+
+
+def read_gguf(path: Path):
+    """(model, tokenizer) read back from a GGUF file by transformers, which has its own reader."""
+    import gguf
+
+    path = Path(path)
+    bar = mock.patch("transformers.modeling_gguf_pytorch_utils.tqdm", lambda items, **_: items)  # it knows no switch
+    with quiet(), bar:
+        model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    fields = gguf.GGUFReader(path).fields
+    for name in ("bos", "eos"):  # transformers 5.17 reads the one where it means the other
+        token = fields[f"tokenizer.ggml.{name}_token_id"].contents()
+        setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(token))
+    return model.eval(), tokenizer
+
+
+def modelfile(path: Path, eos_token: str, tokens: int = 160) -> str:
+    """Ollama's Modelfile for the GGUF at `path`: the same template, the same end, no randomness."""
+    template = ALPACA.format(INSTRUCTION, "{{ .Prompt }}", "")
+    return MODELFILE.format(file=Path(path).name, template=template, stop=eos_token, tokens=tokens)
+
+
+# --- a fresh process -------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m afina.tune.export", description="Abre um modelo salvo e descreve.")
+    parser.add_argument("folder", type=Path, help="pasta do modelo ou do adaptador")
+    parser.add_argument("--title", action="append", required=True, help="título a descrever (pode repetir)")
+    parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
+    args = parser.parse_args(argv)
+    model, tokenizer = reopen(args.folder)
+    prompts = [ALPACA.format(INSTRUCTION, title, "") for title in args.title]
+    texts = generate(model, tokenizer, prompts, max_new_tokens=args.tokens)
+    print(json.dumps([finished(text, tokenizer.eos_token)[0] for text in texts], ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
