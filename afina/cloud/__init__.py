@@ -1,0 +1,161 @@
+"""Offline twins of OpenAI's and Amazon Bedrock's fine-tuning, for the official clients, on this machine only.
+
+    from afina.cloud import local_cloud
+    with local_cloud():
+        client = openai.OpenAI()            # the twin: nothing else changes
+        bedrock = boto3.client("bedrock")
+
+They really train, on the course's small base model. Their losses are of that model, never a provider's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from afina.errors import CourseError
+from afina.runtime import build_folder, course_root
+
+NOTICE = "Gêmeos locais da OpenAI e do Bedrock: nada sai desta máquina, e as perdas e respostas são do modelo pequeno do curso."
+# What would lead the clients past the twin, or make them sign in another way.
+_IN_THE_WAY = (
+    "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_IAM",
+    "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY",
+)  # fmt: skip
+
+
+class LocalCloud:
+    """A running pair of twins. `close()`, or the end of its `with` block or of this process, ends it."""
+
+    def __init__(self, process: subprocess.Popen, variables: dict[str, str]):
+        self.process, self.variables = process, variables
+        self.url = variables["AWS_ENDPOINT_URL"]
+        self._before = {name: os.environ.get(name) for name in (*variables, *_IN_THE_WAY, "NO_PROXY", "no_proxy")}
+        os.environ.update(variables)
+        for name in _IN_THE_WAY:
+            os.environ.pop(name, None)
+        for name in ("NO_PROXY", "no_proxy"):
+            os.environ[name] = ",".join(filter(None, ("127.0.0.1", self._before[name])))
+        _new_boto_session()
+
+    def __repr__(self) -> str:
+        return f"LocalCloud({self.url})"
+
+    def __enter__(self) -> LocalCloud:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the twins and put the environment variables back; a second call does nothing."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _new_boto_session()
+
+
+def _new_boto_session() -> None:
+    """boto3.client() keeps the credentials it read first: have it read the variables again."""
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].DEFAULT_SESSION = None
+
+
+def local_cloud(
+    folder: str | Path | None = None,
+    *,
+    base: str | Path | None = None,
+    training_not_available: bool | None = None,
+    port: int = 0,
+    show: bool = True,
+) -> LocalCloud:
+    """Start the twins in a child process and point this process's OpenAI and AWS variables at them.
+
+    `folder` keeps files, jobs and models from one start to the next; without it they go when the twins end. `base` is
+    the folder of the base model (AFINA_CLOUD_BASE, else models/llama-base). `training_not_available=True`
+    (AFINA_CLOUD_TRAINING_NOT_AVAILABLE=1) refuses new OpenAI jobs as the service does to new accounts. CourseError:
+    no base model there, the folder in use by other twins, or the child did not start.
+    """
+    base = Path(base or os.environ.get("AFINA_CLOUD_BASE") or course_root() / "models" / "llama-base").resolve()
+    if not (base / "config.json").is_file():
+        raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", where=base)
+    if training_not_available is None:
+        training_not_available = os.environ.get("AFINA_CLOUD_TRAINING_NOT_AVAILABLE") == "1"
+    command = [sys.executable, "-m", "afina.cloud.server", "--base", str(base), "--port", str(port)]
+    if folder is not None:
+        command += ["--folder", str(Path(folder).resolve())]
+    if training_not_available:
+        command.append("--training-not-available")
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    answer = json.loads(process.stdout.readline() or "{}")
+    if "OPENAI_BASE_URL" not in answer:
+        complaint = process.communicate()[1].strip().splitlines()
+        if answer.get("error") == "in use":
+            remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
+            raise CourseError("outro gêmeo está usando esta pasta.", remedy, where=folder)
+        reason = complaint[-1] if complaint else "sem explicação"
+        raise CourseError(f"os gêmeos não subiram ({reason}).", "Confira a instalação com `afina doctor`.")
+    process.stderr.close()
+    if show:
+        print(NOTICE)
+    return LocalCloud(process, answer)
+
+
+def main(argv: list[str]) -> int:
+    """`afina cloud`: the twins in a terminal, until Ctrl+C, with their variables in a file only you can read."""
+    parser = argparse.ArgumentParser(
+        prog="afina cloud", description="Sobe os gêmeos locais da OpenAI e do Bedrock até você apertar Ctrl+C."
+    )
+    parser.add_argument("--folder", type=Path, help="onde fica o estado (padrão: build/cloud)")
+    parser.add_argument("--base", type=Path, help="pasta do modelo base (padrão: models/llama-base)")
+    parser.add_argument("--port", type=int, default=0, help="porta (padrão: uma livre)")
+    parser.add_argument(
+        "--training-not-available", action="store_true", help="recusa jobs novos, como a OpenAI faz com contas novas"
+    )
+    args = parser.parse_args(argv)
+    folder = args.folder or build_folder() / "cloud"
+    refuse = True if args.training_not_available else None
+    with local_cloud(folder, base=args.base, training_not_available=refuse, port=args.port) as cloud:
+        file = write_variables(folder, cloud.variables)
+        print(f"Endereço: {cloud.url}\nVariáveis: {file}")
+        how = f"Get-Content {file} | Invoke-Expression" if os.name == "nt" else f". {file}"
+        print(f"Em outro terminal: {how}\nCtrl+C encerra.", flush=True)
+        try:
+            cloud.process.wait()
+        except KeyboardInterrupt:
+            print("\nEncerrado.")
+        finally:
+            file.unlink(missing_ok=True)
+    return 0
+
+
+def write_variables(folder: Path, variables: dict[str, str]) -> Path:
+    """The variables as a script for this system's shell, readable by its owner alone: keys are not for the screen."""
+    windows = os.name == "nt"
+    file = folder / ("env.ps1" if windows else "env.sh")
+    form = '$env:{} = "{}"\n' if windows else "export {}='{}'\n"
+    lines = [form.format(name, value) for name, value in variables.items()]
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.writelines(lines)
+    return file

@@ -1,0 +1,190 @@
+"""The serving process of the twins: `python -m afina.cloud.server`, started by `local_cloud`, ended with its parent.
+
+It listens on 127.0.0.1 only, wants its random keys on every request, and marks every answer with `x-afina-local`. A
+supervisor thread checks the data of new jobs and keeps the training process going. This process loads no torch before
+the first chat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import secrets
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from afina.cloud.chat import Speaker
+from afina.cloud.intake import BUSY, check_job, fail
+from afina.cloud.openai_api import OpenAI
+from afina.cloud.store import Store, now
+
+WORKER_STARTS = 3  # a job whose worker dies this often is failed
+
+
+class Twin:
+    """What one running pair of twins shares: the store, the speaker, the keys, the switches."""
+
+    def __init__(self, folder: Path, base: Path, training_available: bool = True):
+        self.folder, self.base, self.training_available = folder, base, training_available
+        self.store = Store(folder)
+        self.speaker = Speaker(base)
+        self.openai_key = "sk-local-" + secrets.token_urlsafe(32)
+        self.aws_key, self.aws_secret = "LOCAL" + secrets.token_hex(16).upper(), secrets.token_urlsafe(40)
+        self.openai = OpenAI(self)
+        self._work = threading.Event()
+        self._worker: subprocess.Popen | None = None
+        self._aws_lock = threading.Lock()
+
+    @functools.cached_property
+    def aws(self):
+        from afina.cloud.aws import Aws  # with moto: loaded by the first AWS request
+
+        return Aws(self)
+
+    def __call__(self, environ, start_response):
+        def marked(status, headers, exc_info=None):
+            return start_response(status, [*headers, ("x-afina-local", "true")], exc_info)
+
+        try:
+            if environ["PATH_INFO"].startswith("/v1/"):
+                return self.openai(environ, marked)
+            with self._aws_lock:
+                aws = self.aws
+            return aws(environ, marked)
+        except Exception:
+            traceback.print_exc()  # to the twin's log
+            marked("500 Internal Server Error", [("Content-Type", "application/json")])
+            return [b'{"error": {"message": "The local twin broke: see twin.log.", "type": "server_error"}}']
+
+    def wake(self) -> None:
+        """A job is new or has changed: let the supervisor look."""
+        self._work.set()
+
+    def supervise(self) -> None:
+        """Forever: check new jobs, keep the worker alive while there is work, deliver what it finished."""
+        while True:
+            busy = self._look()
+            self._work.wait(0.1 if busy else None)
+            self._work.clear()
+
+    def _look(self) -> bool:
+        for job in self._busy():
+            try:
+                self._step(job)
+            except Exception as error:
+                traceback.print_exc()
+                fail(self.store, job["id"], "server_error", f"The local twin broke on this job: {error}")
+        jobs = self._busy()
+        if any(job["status"] in ("queued", "running") for job in jobs):
+            self._keep_worker(jobs)
+        return bool(jobs)
+
+    def _busy(self) -> list[dict]:
+        return [job for job in self.store.all("job") if job["status"] in BUSY]
+
+    def _step(self, job: dict) -> None:
+        """What this process does for a job, as far as it has come."""
+        if job["status"] == "validating_files":
+            check_job(self, job)
+        elif job["status"] == "delivering":
+            self.aws.deliver(job)
+        elif job["status"] == "stopping":
+            self.store.edit("job", job["id"], lambda found: found.update(status="cancelled", finished_at=now()))
+
+    def _keep_worker(self, jobs: list[dict]) -> None:
+        if self._worker is not None and self._worker.poll() is None:
+            return
+        for job in jobs:
+            if job["status"] == "running" and job.get("starts", 0) >= WORKER_STARTS:
+                message = "The training process of the local twin died three times on this job: see worker.log."
+                fail(self.store, job["id"], "server_error", message)
+        with (self.folder / "worker.log").open("ab") as log:
+            self._worker = subprocess.Popen(
+                [sys.executable, "-m", "afina.cloud.engine", str(self.folder), str(self.base)],
+                stdin=subprocess.PIPE, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """End the worker and let go of the files."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+        self.store.close()
+
+    def environment(self, url: str) -> dict[str, str]:
+        """What a client needs to speak to this twin instead of the services."""
+        return {
+            "OPENAI_BASE_URL": f"{url}/v1",
+            "OPENAI_API_KEY": self.openai_key,
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": self.aws_key,
+            "AWS_SECRET_ACCESS_KEY": self.aws_secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+class _Handler(WSGIRequestHandler):
+    disable_nagle_algorithm = True  # head and body leave in two writes: waiting for an ACK would cost 40 ms
+
+    def log(self, type: str, message: str, *args) -> None:
+        """No access log: an address may hold what its sender would rather not keep."""
+
+
+class _Server(ThreadedWSGIServer):
+    request_queue_size = 1024  # a class of students that presses Enter at the same moment
+    daemon_threads = True
+
+
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Hold the folder for this process; the system lets go however the process ends. OperationalError if taken."""
+    lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    return lock
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m afina.cloud.server")
+    parser.add_argument("--folder", type=Path, help="where the state stays; without it, a folder that goes at the end")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--training-not-available", action="store_true")
+    args = parser.parse_args(argv)
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="afina-cloud-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = lock_folder(folder)
+    except sqlite3.OperationalError:
+        print(json.dumps({"error": "in use"}), flush=True)
+        return 3
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a notebook or terminal is the parent's to handle
+    log = (folder / "twin.log").open("a", encoding="utf-8")
+    out, sys.stdout, sys.stderr = sys.stdout, log, log
+    twin = Twin(folder, args.base, not args.training_not_available)
+    server = _Server("127.0.0.1", args.port, twin, handler=_Handler)
+    threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
+    threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
+    print(json.dumps(twin.environment(f"http://127.0.0.1:{server.server_port}")), file=out, flush=True)
+    sys.stdin.buffer.read()  # returns when the parent closes the pipe, or dies
+    twin.close()
+    lock.close()
+    sys.stdout = sys.stderr = out  # Windows removes no file that is open
+    log.close()
+    if args.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)  # without waiting for answers that nobody will read
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

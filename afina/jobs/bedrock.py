@@ -1,0 +1,414 @@
+"""Jobs at Amazon Bedrock and its twin: the verbs of `afina.jobs.openai`, with a bucket, a role and a deployment around them.
+
+Sources: docs.aws.amazon.com/bedrock/latest/userguide/{custom-model-fine-tuning, model-customization-iam-role,
+model-customization-submit, deploy-custom-model-on-demand}.html.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from afina.errors import CourseError
+from afina.jobs import (
+    Hiccup,
+    JobEnded,
+    View,
+    allow,
+    check_data,
+    clean,
+    cloud,
+    confirm,
+    confirm_spend,
+    is_loopback,
+    ledger,
+    wait,
+)
+from afina.jobs.ledger import Entry, creating, place_of
+from afina.jsonl import estimate, limits
+from afina.jsonl.cost import dollars
+
+REAL_ENDPOINT = "https://bedrock.{region}.amazonaws.com"
+PHASES = {"validationDetails": "validação", "dataProcessingDetails": "preparo", "trainingDetails": "treino"}
+STATES = {
+    "NotStarted": "à espera", "InProgress": "em andamento", "Completed": "pronto", "Failed": "falhou",
+    "Stopping": "parando", "Stopped": "parado",
+}  # fmt: skip
+_MISSING = (
+    "ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", "NoSuchKey",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The five official clients that a job needs, of one region, and where they lead."""
+
+    s3: object
+    iam: object
+    sts: object
+    bedrock: object
+    runtime: object
+    region: str
+    account: str
+    provider: str  # local or aws
+    endpoint: str
+
+
+def connect(provider: str | None = None, region: str = "us-east-1") -> Aws:
+    """Clients of the twin, or of the AWS account whose credentials are in the environment, if AFINA_CLOUD (or `provider`) is aws.
+
+    CourseError: no twin is open; the twin's variables are set while AWS was asked for; AWS knows no such credentials.
+    """
+    name = provider or cloud()
+    at_twin = is_loopback(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if name == "local" and not at_twin:
+        raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", "afina.jobs.bedrock")
+    if name not in ("local", "aws"):
+        raise CourseError("este serviço não é o Bedrock.", "Use afina.jobs.openai.", f"AFINA_CLOUD={name}")
+    if name == "aws" and at_twin:
+        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
+        raise CourseError("o gêmeo está aberto, e as credenciais no ambiente são as dele.", remedy, "AWS_ENDPOINT_URL")
+    settings = Config(connect_timeout=10, read_timeout=120, retries={"mode": "standard", "max_attempts": 5})
+    names = ("s3", "iam", "sts", "bedrock", "bedrock-runtime")
+    clients = [boto3.client(service, region_name=region, config=settings) for service in names]
+    try:
+        account = clients[2].get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        remedy = "Configure um perfil (aws configure sso) ou as variáveis de ambiente, fora do notebook."
+        raise CourseError(f"a AWS não reconheceu as credenciais ({reason}).", remedy, "credenciais") from error
+    endpoint = place_of(os.environ["AWS_ENDPOINT_URL"]) if name == "local" else REAL_ENDPOINT.format(region=region)
+    return Aws(*clients, region, account, name, endpoint)
+
+
+def place(aws: Aws) -> tuple[str, str]:
+    """(provider, address) that these clients speak to."""
+    return aws.provider, aws.endpoint
+
+
+# --- what a job needs around it ----------------------------------------------------------------------------------------
+
+
+def trust_policy(account: str, region: str) -> dict:
+    """Who may wear the role: Bedrock alone, and only for customization jobs of this account and region."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "bedrock.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+                "Condition": {
+                    "StringEquals": {"aws:SourceAccount": account},
+                    "ArnEquals": {"aws:SourceArn": f"arn:aws:bedrock:{region}:{account}:model-customization-job/*"},
+                },
+            }
+        ],
+    }
+
+
+def data_policy(bucket: str) -> dict:
+    """What the role may do: read the data, write the results, and nothing outside this bucket."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:ListBucket"],
+                "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+            },
+            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/saida/*"},
+        ],
+    }
+
+
+def make_bucket(aws: Aws, name: str) -> str:
+    """Create a private bucket in the clients' region and return its name."""
+    allow(aws.provider, aws.endpoint)
+    where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
+    with creating("s3-bucket", name, aws.provider, aws.endpoint) as entry:
+        aws.s3.create_bucket(Bucket=name, **where)
+        entry.id = name
+    return name
+
+
+def make_role(aws: Aws, name: str, bucket: str) -> str:
+    """Create the role that a job wears, with both policies, and return its ARN."""
+    allow(aws.provider, aws.endpoint)
+    with creating("iam-role", name, aws.provider, aws.endpoint) as entry:
+        trust = json.dumps(trust_policy(aws.account, aws.region))
+        arn = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        entry.id = name
+    aws.iam.put_role_policy(RoleName=name, PolicyName="dados", PolicyDocument=json.dumps(data_policy(bucket)))
+    if aws.provider == "aws":
+        time.sleep(15)  # IAM answers before all of AWS knows: a job made at once would be refused
+    return arn
+
+
+# --- the verbs ---------------------------------------------------------------------------------------------------------
+
+
+def submit(
+    aws: Aws,
+    training: str | Path,
+    validation: str | Path | None = None,
+    *,
+    model: str,
+    name: str,
+    bucket: str,
+    role: str,
+    **hyperparameters: object,
+) -> str:
+    """Check the files, confirm the estimate (real account), upload, create the job `name` and model `name`. Returns its ARN.
+
+    `role` is an ARN; hyperparameters, all numbers, go as text without an exponent. CourseError: problems in the data, no
+    confirmation, a refusal of the service.
+    """
+    allow(aws.provider, aws.endpoint)
+    base = limits.find_model(model)
+    report = check_data(training, validation, base.format, base.id)
+    if aws.provider == "aws":
+        epochs = hyperparameters.get("epochCount")
+        count = report.train.examples
+        quote = estimate(report.train.tokens, base, epochs=None if epochs is None else int(epochs), examples=count)
+        confirm_spend(quote, "Amazon Bedrock")
+    uris = []
+    for path in filter(None, (training, validation)):
+        key = f"dados/{name}/{Path(path).name}"
+        aws.s3.upload_file(str(path), bucket, key)
+        uris.append(f"s3://{bucket}/{key}")
+    more = {"validationDataConfig": {"validators": [{"s3Uri": uri} for uri in uris[1:]]}} if uris[1:] else {}
+    try:
+        with creating("bedrock-job", name, aws.provider, aws.endpoint) as entry:
+            answer = aws.bedrock.create_model_customization_job(
+                jobName=name, customModelName=name, roleArn=role, baseModelIdentifier=base.id,
+                customizationType="FINE_TUNING", trainingDataConfig={"s3Uri": uris[0]},
+                outputDataConfig={"s3Uri": f"s3://{bucket}/saida/"}, clientRequestToken=f"afina-{entry.key}",
+                hyperParameters={key: format(Decimal(str(value)), "f") for key, value in hyperparameters.items()}, **more,
+            )  # fmt: skip
+            entry.id = answer["jobArn"]
+    except ClientError as error:
+        raise _explained(error, name) from error
+    return entry.id
+
+
+def _explained(error: ClientError, where: str) -> CourseError:
+    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+    return CourseError(f"a AWS recusou ({code}): {message}", "", where)
+
+
+def watch(aws: Aws, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
+    """Follow a job's phases to the end and return the service's description of it; its model is then in the ledger.
+
+    JobEnded (a CourseError): it failed or was stopped, or `deadline` seconds passed and it was told to stop.
+    """
+
+    def look() -> View:
+        try:
+            found = aws.bedrock.get_model_customization_job(jobIdentifier=job)
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in (
+                400,
+                403,
+                404,
+            ):
+                raise _explained(error, job) from error
+            raise Hiccup(type(error).__name__) from error
+        details = found.get("statusDetails", {})
+        rows = [(PHASES[phase], STATES[details.get(phase, {}).get("status", "NotStarted")]) for phase in PHASES]
+        return View(found, found["status"], found["status"] == "Completed", _end(found), rows)
+
+    def stop() -> str:
+        try:
+            aws.bedrock.stop_model_customization_job(jobIdentifier=job)
+        except (BotoCoreError, ClientError) as error:  # it may just have ended, or the network is down
+            return f"pedi que parasse, e o serviço não aceitou ({error})"
+        return "pedi ao serviço que o pare"
+
+    try:
+        done = wait(look, job.rsplit("/", 1)[-1], deadline, stop, aws.provider == "local", show)
+    except JobEnded as error:
+        if error.status in ("failed", "cancelled"):
+            _forget(aws, job)  # nothing of it is left but files in the bucket
+        raise
+    model = done["outputModelArn"]
+    if not any(entry.id == model for entry in ledger.entries(aws.endpoint)):
+        ledger.note("bedrock-model", done["outputModelName"], aws.provider, aws.endpoint, id=model)
+    _forget(aws, job)
+    return done
+
+
+def _end(job: dict) -> JobEnded | None:
+    name = job["jobName"]
+    if job["status"] == "Failed":
+        phase = next(
+            (PHASES[p] for p in PHASES if job.get("statusDetails", {}).get(p, {}).get("status") == "Failed"), ""
+        )
+        where = f" na fase de {phase}" if phase else ""
+        reason = job.get("failureMessage", "o serviço não disse por quê")
+        return JobEnded("failed", f"o job falhou{where}: {reason}", "Conserte e crie outro, com outro nome.", name, job)
+    if job["status"] == "Stopped":
+        return JobEnded("cancelled", "o job foi parado.", "Crie outro quando quiser, com outro nome.", name, job)
+    return None
+
+
+def _forget(aws: Aws, id: str) -> None:
+    for entry in ledger.entries(aws.endpoint):
+        if entry.id == id:
+            ledger.forget(entry)
+
+
+def metrics(aws: Aws, job: str):
+    """The CSVs that a job left in S3, as one DataFrame: a row a step, validation beside it where it was measured.
+
+    They are found by name under the job's own prefix: the documentation and AWS's samples disagree on the folders between.
+    """
+    import pandas as pd
+
+    output = aws.bedrock.get_model_customization_job(jobIdentifier=job)["outputDataConfig"]["s3Uri"]
+    bucket, _, prefix = output.removeprefix("s3://").partition("/")
+    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+    found = {}
+    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            if f"model-customization-job-{job.rsplit('/', 1)[-1]}/" in item["Key"] and item["Key"].endswith(".csv"):
+                body = aws.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+                found[item["Key"].rsplit("/", 1)[-1]] = pd.read_csv(io.BytesIO(body))
+    if "step_wise_training_metrics.csv" not in found:
+        raise CourseError("não achei as métricas deste job no bucket.", "Ele terminou? Veja com watch.", output)
+    table = found["step_wise_training_metrics.csv"]
+    if (held_out := found.get("validation_metrics.csv")) is not None:
+        held_out = held_out.drop(columns=["perplexity", "validation_perplexity"], errors="ignore")
+        keys = [key for key in ("step_number", "epoch_number") if key in held_out and key in table]
+        table = table.merge(held_out, on=keys, how="outer").sort_values(keys, ignore_index=True)
+    return table
+
+
+def deploy(aws: Aws, model: str, name: str, *, provisioned: bool = False, deadline: float = 1800) -> str:
+    """Make a custom model answer, and return the ARN to converse with, once it is ready.
+
+    On demand by default: idle, it costs nothing. `provisioned=True` buys one unit by the hour, idle or not, and a real
+    account must confirm it. CourseError: refused, failed, or not ready in `deadline` seconds (the ledger has it).
+    """
+    allow(aws.provider, aws.endpoint)
+    bedrock, place = aws.bedrock, (aws.provider, aws.endpoint)
+    try:
+        if provisioned:
+            hourly = ledger.NOVA_THROUGHPUT if "amazon.nova-" in model else None
+            price = "preço não verificado" if hourly is None else dollars(hourly)
+            if aws.provider == "aws":
+                confirm(f"Throughput provisionado: {price} por hora, mesmo parado, até você apagar.", price)
+            with creating("bedrock-throughput", name, *place, usd_per_hour=hourly) as entry:
+                answer = bedrock.create_provisioned_model_throughput(
+                    modelUnits=1, provisionedModelName=name, modelId=model, clientRequestToken=f"afina-{entry.key}"
+                )
+                entry.id = answer["provisionedModelArn"]
+        else:
+            with creating("bedrock-deployment", name, *place) as entry:
+                answer = bedrock.create_custom_model_deployment(
+                    modelDeploymentName=name, modelArn=model, clientRequestToken=f"afina-{entry.key}"
+                )
+                entry.id = answer["customModelDeploymentArn"]
+    except ClientError as error:
+        raise _explained(error, name) from error
+    _until_ready(aws, entry, deadline)
+    return entry.id
+
+
+def _until_ready(aws: Aws, entry: Entry, deadline: float) -> None:
+    start, pause = time.monotonic(), 0.2 if entry.local else 10.0
+    while True:
+        if entry.kind == "bedrock-throughput":
+            status = aws.bedrock.get_provisioned_model_throughput(provisionedModelId=entry.id)["status"]
+        else:
+            answer = aws.bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=entry.id)
+            status = answer["status"]
+        if status in ("Active", "InService"):
+            return
+        if status == "Failed" or time.monotonic() - start >= deadline:
+            remedy = "Está anotada no livro: apague-a com clean_up ou afina jobs clean."
+            raise CourseError(f"a implantação não ficou pronta ({status}).", remedy, entry.name)
+        time.sleep(pause)
+
+
+# --- cleaning up -------------------------------------------------------------------------------------------------------
+
+
+def clean_up(aws: Aws, show: bool = True) -> list[Entry]:
+    """Remove everything the ledger knows at this address, in the order that works; what could not be removed comes back."""
+    found = [entry for entry in ledger.entries(aws.endpoint) if not entry.kind.startswith("openai-")]
+    return clean(found, {f"{__name__} {aws.endpoint}": aws}, show)
+
+
+def remove(aws: Aws, entry: Entry) -> str:
+    """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
+    try:
+        return _REMOVERS[entry.kind](aws, entry)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return "já não existia"
+        raise _explained(error, entry.name) from error
+    except BotoCoreError as error:
+        raise CourseError(f"a AWS não respondeu ({type(error).__name__}).", "Tente de novo.", entry.name) from error
+
+
+def _remove_deployment(aws: Aws, entry: Entry) -> str:
+    aws.bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=entry.id or entry.name)
+    return "apagada; o modelo fica"
+
+
+def _remove_throughput(aws: Aws, entry: Entry) -> str:
+    aws.bedrock.delete_provisioned_model_throughput(provisionedModelId=entry.id or entry.name)
+    return "apagado"
+
+
+def _remove_job(aws: Aws, entry: Entry) -> str:
+    """A job cannot be deleted: it is stopped, and the model it may have made is taken away."""
+    job = aws.bedrock.get_model_customization_job(jobIdentifier=entry.id or entry.name)
+    if job["status"] == "InProgress":
+        aws.bedrock.stop_model_customization_job(jobIdentifier=job["jobArn"])
+        return "mandado parar"
+    if job.get("outputModelArn"):
+        aws.bedrock.delete_custom_model(modelIdentifier=job["outputModelArn"])
+    return "terminado; o modelo dele, apagado" if job.get("outputModelArn") else "terminado"
+
+
+def _remove_model(aws: Aws, entry: Entry) -> str:
+    aws.bedrock.delete_custom_model(modelIdentifier=entry.id)
+    return "apagado"
+
+
+def _remove_bucket(aws: Aws, entry: Entry) -> str:
+    count = 0
+    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=entry.name):
+        for item in page.get("Contents", []):
+            aws.s3.delete_object(Bucket=entry.name, Key=item["Key"])
+            count += 1
+    aws.s3.delete_bucket(Bucket=entry.name)
+    return f"esvaziado ({count} objetos) e apagado"
+
+
+def _remove_role(aws: Aws, entry: Entry) -> str:
+    for policy in aws.iam.list_role_policies(RoleName=entry.name)["PolicyNames"]:
+        aws.iam.delete_role_policy(RoleName=entry.name, PolicyName=policy)
+    aws.iam.delete_role(RoleName=entry.name)
+    return "apagado"
+
+
+_REMOVERS = {
+    "bedrock-deployment": _remove_deployment,
+    "bedrock-throughput": _remove_throughput,
+    "bedrock-job": _remove_job,
+    "bedrock-model": _remove_model,
+    "s3-bucket": _remove_bucket,
+    "iam-role": _remove_role,
+}

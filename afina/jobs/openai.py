@@ -1,0 +1,318 @@
+"""Jobs at OpenAI, at its twin, and at the services that speak its protocol (`afina.jobs.PROVIDERS`).
+
+Source: developers.openai.com/api/docs/guides/supervised-fine-tuning and the published OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import openai
+
+from afina.errors import CourseError
+from afina.jobs import (
+    PROVIDERS,
+    Hiccup,
+    JobEnded,
+    View,
+    allow,
+    check_data,
+    clean,
+    cloud,
+    confirm_spend,
+    is_loopback,
+    ledger,
+    wait,
+)
+from afina.jobs.ledger import Entry, creating, place_of
+from afina.jsonl import Estimate, estimate, limits
+
+ENDED = ("succeeded", "failed", "cancelled")
+_BUSY = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
+
+
+def connect(provider: str | None = None) -> openai.OpenAI:
+    """A client of the twin, or of the service that AFINA_CLOUD (or `provider`) names, with time-outs and retries.
+
+    CourseError: no twin is open; the key or address is not in its environment variable; the variables are the twin's.
+    """
+    name = provider or cloud()
+    at_twin = is_loopback(os.environ.get("OPENAI_BASE_URL", ""))
+    if name == "local":
+        if not at_twin:
+            raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", "afina.jobs.openai")
+        return openai.OpenAI()
+    if name not in PROVIDERS:
+        raise CourseError(
+            "este serviço não fala o protocolo da OpenAI.", "Use afina.jobs.bedrock.", f"AFINA_CLOUD={name}"
+        )
+    service = PROVIDERS[name]
+    if at_twin and name == "openai":
+        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
+        raise CourseError("o gêmeo está aberto, e a chave no ambiente é a dele.", remedy, "OPENAI_BASE_URL")
+    url = service.base_url or os.environ.get(service.url_variable, "")
+    if not url:
+        remedy = "Copie o endereço do seu projeto para essa variável."
+        raise CourseError(f"falta o endereço de {service.title}.", remedy, service.url_variable)
+    if not os.environ.get(service.key_variable):
+        remedy = "Ponha-a nessa variável de ambiente, fora do notebook: chave não se escreve em célula."
+        raise CourseError(f"falta a chave de {service.title}.", remedy, service.key_variable)
+    return openai.OpenAI(base_url=url, api_key=os.environ[service.key_variable], timeout=60, max_retries=4)
+
+
+def place(client: openai.OpenAI) -> tuple[str, str]:
+    """(provider, address) that a client speaks to. CourseError for a host that is not in the table."""
+    host = urlsplit(str(client.base_url)).hostname or ""
+    if is_loopback(client.base_url):
+        return "local", place_of(client.base_url)
+    for name, service in PROVIDERS.items():
+        if any(host == known or (known.startswith(".") and host.endswith(known)) for known in service.hosts):
+            return name, place_of(client.base_url)
+    raise CourseError(f"não conheço {host}.", f"A tabela tem: {', '.join(PROVIDERS)}.", "base_url")
+
+
+def approve(client: openai.OpenAI, quote: Estimate) -> None:
+    """Before a job: a real service needs AFINA_CLOUD and the estimate typed back; a twin needs nothing. CourseError: not given."""
+    provider, endpoint = place(client)
+    allow(provider, endpoint)
+    if provider != "local":
+        confirm_spend(quote, PROVIDERS[provider].title)
+
+
+def upload(client: openai.OpenAI, path: str | Path) -> openai.types.FileObject:
+    """Send a JSONL file for fine-tuning; it is in the ledger before it leaves. Its name carries the entry's key."""
+    provider, endpoint = place(client)
+    allow(provider, endpoint)
+    path = Path(path)
+    with creating("openai-file", path.name, provider, endpoint) as entry:
+        entry.name = f"{path.stem}-{entry.key}{path.suffix}"  # to be found again, should the answer get lost
+        ledger.save(entry)
+        with path.open("rb") as file:
+            sent = client.files.create(file=(entry.name, file), purpose="fine-tune")
+        entry.id = sent.id
+    return sent
+
+
+def submit(
+    client: openai.OpenAI,
+    training: str | Path,
+    validation: str | Path | None = None,
+    *,
+    model: str = "",
+    method: str = "supervised",
+    suffix: str = "afina",
+    seed: int | None = None,
+    **hyperparameters: object,
+) -> openai.types.fine_tuning.FineTuningJob:
+    """Check the files, confirm the estimate (real services), upload, create the job. Returns the service's job.
+
+    `model` is a base, a tuned model to go on from, or empty for the provider's in the table; `method` is "supervised" or
+    "dpo". CourseError: problems in the data, no confirmation, a refusal of the service; its uploads are then removed.
+    """
+    provider, endpoint = place(client)
+    allow(provider, endpoint)
+    service = PROVIDERS["openai" if provider == "local" else provider]
+    model = model or service.model
+    if not model:
+        remedy = 'Escolha um na página dele e diga model="…".'
+        raise CourseError(f"a tabela do curso não tem um modelo confirmado em {service.title}.", remedy, "model")
+    if method not in service.methods:
+        remedy = f"Use um destes: {', '.join(service.methods)}."
+        raise CourseError(f'{service.title} não treina com o método "{method}" por aqui.', remedy, "method")
+    form = "openai-dpo" if method == "dpo" else "openai-chat"
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    known = next((m.id for m in limits.MODELS if m.id.startswith(base) and m.service == "openai"), None)
+    report = check_data(training, validation, form, known)
+    epochs = hyperparameters.get("n_epochs")
+    approve(client, _quote(report, known, model, epochs if isinstance(epochs, int) else None))
+    files = [upload(client, path).id for path in (training, validation) if path is not None]
+    more = dict(zip(("training_file", "validation_file"), files, strict=False))
+    if service.hyperparameters:
+        more["hyperparameters"] = {**hyperparameters, **service.hyperparameters}
+    else:
+        more["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
+    if seed is not None:
+        more["seed"] = seed
+    try:
+        with creating("openai-job", suffix, provider, endpoint) as entry:
+            if provider in ("local", "openai"):  # the others do not document it
+                more["metadata"] = {"afina": entry.key}
+            job = client.fine_tuning.jobs.create(
+                model=model, suffix=suffix, extra_body=dict(service.extra_body) or None, **more
+            )
+            entry.id = job.id
+    except openai.APIStatusError as error:
+        _withdraw(client, endpoint, files, error)
+        raise _explained(error, service.title) from error
+    return job
+
+
+def _withdraw(client: openai.OpenAI, endpoint: str, files: list[str], error: openai.APIStatusError) -> None:
+    """After a refusal, take back the uploads of this job: nothing else knows them. After a broken answer, leave them."""
+    if error.status_code < 500:
+        for entry in ledger.entries(endpoint):
+            if entry.id in files:
+                remove(client, entry)
+                ledger.forget(entry)
+
+
+def _quote(report, known: str | None, model: str, epochs: int | None):
+    if known:
+        return estimate(report.train.tokens, known, epochs=epochs, examples=report.train.examples)
+    unknown = limits.Model(model, "", report.format, 0, None, None, False, (1, 50, None), None, "", ())
+    return estimate(report.train.tokens, unknown, epochs=epochs, examples=report.train.examples)
+
+
+def _explained(error: openai.APIStatusError, title: str) -> CourseError:
+    """A service's refusal as a sentence; what it says of a key is left out."""
+    if error.code == "training_not_available":
+        return CourseError(
+            "a OpenAI não aceita mais jobs desta conta (403 training_not_available).",
+            "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela. O arquivo enviado foi apagado.",
+            title,
+        )
+    if error.status_code == 401:
+        return CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", title)
+    return CourseError(f"o serviço recusou o job ({error.status_code}): {error.message}", "", title)
+
+
+def watch(
+    client: openai.OpenAI,
+    job: str | openai.types.fine_tuning.FineTuningJob,
+    *,
+    deadline: float = 6 * 3600,
+    show: bool = True,
+) -> openai.types.fine_tuning.FineTuningJob:
+    """Follow a job to its end and return it; its model and result files are then in the ledger.
+
+    JobEnded (a CourseError): it failed, was cancelled or paused, or `deadline` seconds passed and it was cancelled.
+    """
+    id = job if isinstance(job, str) else job.id
+    provider, endpoint = place(client)
+
+    def look() -> View:
+        try:
+            found = client.fine_tuning.jobs.retrieve(id)
+            view = View(found, found.status, done=found.status == "succeeded", end=_end(found))
+            if show and os.environ.get("AFINA_PROGRESS") != "0":
+                events = client.fine_tuning.jobs.list_events(id, limit=100).data
+                view.rows = [("último evento", events[0].message)] if events else []
+                steps = [event.data for event in reversed(events) if event.type == "metrics" and event.data]
+                view.losses = [step["train_loss"] for step in steps if "train_loss" in step]
+        except _BUSY as error:
+            raise Hiccup(type(error).__name__) from error
+        return view
+
+    def stop() -> str:
+        try:
+            client.fine_tuning.jobs.cancel(id)
+        except openai.APIError as error:  # it may just have ended, or the network is down
+            return f"pedi que parasse, e o serviço não aceitou ({error.message})"
+        return "pedi ao serviço que o pare"
+
+    try:
+        done = wait(look, id, deadline, stop, provider == "local", show)
+    except JobEnded as error:
+        if error.status in ENDED:
+            _forget(endpoint, id)  # nothing of it is left at the service
+        raise
+    named = [("openai-model", done.fine_tuned_model)] + [("openai-file", file) for file in done.result_files]
+    for kind, name in named:
+        if not any(entry.id == name for entry in ledger.entries(endpoint)):
+            ledger.note(kind, name, provider, endpoint, id=name)
+    _forget(endpoint, id)
+    return done
+
+
+def _forget(endpoint: str, id: str) -> None:
+    for entry in ledger.entries(endpoint):
+        if entry.id == id:
+            ledger.forget(entry)
+
+
+def _end(job) -> JobEnded | None:
+    if job.status == "failed":
+        code, message = (job.error.code, job.error.message) if job.error else ("", "sem explicação")
+        param = f" (campo {job.error.param})" if job.error and job.error.param else ""
+        remedy = "Confira o arquivo com afina validate, conserte e crie outro job."
+        return JobEnded("failed", f"o job falhou: {code}{param}: {message}", remedy, job.id, job)
+    if job.status == "cancelled":
+        return JobEnded("cancelled", "o job foi cancelado.", "Crie outro quando quiser.", job.id, job)
+    if job.status in ("paused", "pausing"):
+        remedy = f'Continue com client.fine_tuning.jobs.resume("{job.id}") e chame watch de novo.'
+        return JobEnded("paused", "o job está em pausa.", remedy, job.id, job)
+    return None
+
+
+def metrics(client: openai.OpenAI, job: str | openai.types.fine_tuning.FineTuningJob):
+    """The result file of a finished job as a DataFrame, a row a step. OpenAI wraps the CSV in base64; others may not."""
+    import pandas as pd
+
+    found = client.fine_tuning.jobs.retrieve(job if isinstance(job, str) else job.id)
+    if not found.result_files:
+        raise CourseError(f"este job não tem arquivo de resultados (está em {found.status}).", "", found.id)
+    content = client.files.content(found.result_files[0]).read()
+    if not content.startswith(b"step,"):
+        content = base64.b64decode(content)
+    return pd.read_csv(io.BytesIO(content))
+
+
+def clean_up(client: openai.OpenAI, show: bool = True) -> list[Entry]:
+    """Remove everything the ledger knows at this client's address; what could not be removed comes back."""
+    endpoint = place(client)[1]
+    found = [entry for entry in ledger.entries(endpoint) if entry.kind.startswith("openai-")]
+    return clean(found, _as(client, endpoint), show)
+
+
+def _as(client: openai.OpenAI, endpoint: str) -> dict[str, object]:
+    return {f"{__name__} {endpoint}": client}
+
+
+def remove(client: openai.OpenAI, entry: Entry) -> str:
+    """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
+    try:
+        if entry.kind == "openai-file":
+            ids = (
+                [entry.id]
+                if entry.id
+                else [f.id for f in client.files.list(purpose="fine-tune") if f.filename == entry.name]
+            )
+            for id in ids:
+                client.files.delete(id)
+            return "apagado" if ids else "o envio não chegou lá"
+        if entry.kind == "openai-model":
+            client.models.delete(entry.id)
+            return "apagado"
+        return _remove_job(client, entry)
+    except openai.NotFoundError:
+        return "já não existia"
+    except openai.AuthenticationError as error:
+        raise CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", entry.name) from error
+    except openai.APIError as error:
+        raise CourseError(
+            f"o serviço não deixou ({error.message}).", "Tente de novo daqui a pouco.", entry.name
+        ) from error
+
+
+def _remove_job(client: openai.OpenAI, entry: Entry) -> str:
+    """Stop a job that is not over, and take away what it made."""
+    jobs = client.fine_tuning.jobs
+    if entry.id:
+        found = [jobs.retrieve(entry.id)]
+    elif entry.provider in ("local", "openai"):
+        found = [job for job in jobs.list() if (job.metadata or {}).get("afina") == entry.key]
+    else:
+        remedy = "Confira a lista de jobs na página do serviço."
+        raise CourseError("o serviço não respondeu ao criá-lo: pode existir ou não.", remedy, entry.name)
+    for job in found:
+        if job.status not in ENDED:
+            jobs.cancel(job.id)
+        if job.fine_tuned_model:
+            client.models.delete(job.fine_tuned_model)
+        for file in job.result_files:
+            client.files.delete(file)
+    return "encerrado" if found else "o job não chegou a existir"
