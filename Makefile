@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
+GPU_SOURCE := $(VENV)/gpu-src/.ready
 
 .PHONY: course test test-cluster lab notebooks models bench setup clean
 .DELETE_ON_ERROR:
@@ -16,7 +17,7 @@ CLUSTER := $(VENV)/.cluster
 course: $(READY)
 	@$(PY) -m afina.cli course $(LESSONS)
 
-test: $(READY)
+test: $(READY) $(GPU_SOURCE)
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(PY) -m pytest -n 2 --nbval-lax tests notebooks
@@ -35,12 +36,11 @@ notebooks: $(READY)
 
 # The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
 models: $(READY)
-	@$(PY) -m afina.tune.base bert
+	@$(PY) -m afina.tune.base bert llama
+	@$(PY) -m afina.gpt.train
 
 bench: $(READY)
-	@$(PY) benchmarks/data_prep.py
-	@$(PY) benchmarks/validator.py
-	@$(PY) benchmarks/bert.py
+	@for name in data_prep validator bpe gpt bert sft cloud; do $(PY) benchmarks/$$name.py || exit 1; done
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.
@@ -58,6 +58,13 @@ $(READY): requirements.txt pyproject.toml
 $(CLUSTER): $(READY)
 	@$(PIP) --constraint requirements.txt --no-build-isolation --editable ".[cluster]"
 	@touch $(CLUSTER)
+
+# Unsloth's source, to read its signatures: out of Python's path, since importing it needs a GPU.
+$(GPU_SOURCE): requirements-gpu.txt | $(READY)
+	@rm -rf $(VENV)/gpu-src
+	@$(PIP) --quiet --no-deps --target $(VENV)/gpu-src $$(grep '^unsloth' requirements-gpu.txt)
+	@rm -rf $(VENV)/gpu-src/studio
+	@touch $(GPU_SOURCE)
 
 clean:
 	rm -rf build

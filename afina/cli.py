@@ -15,6 +15,8 @@ COMMANDS = {
     "synthetic": ("afina.data.synthetic", "gera o catálogo sintético, de qualquer tamanho"),
     "validate": ("afina.jsonl.validate", "confere um JSONL de fine-tuning: todos os problemas, por linha"),
     "estimate": ("afina.jsonl.cost", "estima tokens e custo antes de qualquer job"),
+    "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
+    "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
     "course": ("afina.teach.course", "executa as aulas em ordem e mostra o resultado"),
     "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
 }

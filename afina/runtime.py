@@ -144,12 +144,15 @@ class Runtime:
 
     @classmethod
     def here(cls, seed: int = SEED, show: bool = True) -> Runtime:
-        """Look once, seed every generator, arm the guard where asked, and print the block a student sees first."""
+        """Look once, arm the guard where asked; and, for a lesson (`show`), seed every generator and print the block it opens with.
+
+        With `show=False` it only looks: a function that asks where it runs must not reset its caller's random numbers.
+        """
         if os.environ.get("AFINA_OFFLINE") == "1":
             arm_network_guard()
         runtime = _look(seed)
-        runtime.seed_everything()
         if show:
+            runtime.seed_everything()
             print(runtime)
         return runtime
 

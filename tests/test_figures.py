@@ -23,6 +23,8 @@ DRAWN = {
     "tuning_methods": (figures.tuning_methods, figures.METHODS_ALT),
     "stacks": (figures.stacks, figures.STACKS_ALT),
     "feedback_loop": (figures.feedback_loop, figures.FEEDBACK_ALT),
+    "job_states": (figures.job_states, figures.JOB_STATES_ALT),
+    "bedrock_parts": (figures.bedrock_parts, figures.BEDROCK_PARTS_ALT),
     "heat_map": (
         lambda: figures.heat_map([[0.9, 0.1], [0.2, 0.8]], ["a", "b"], "Pesos"),
         "Um mapa de calor dois por dois.",

@@ -90,6 +90,15 @@ def test_seeding_repeats_every_generator():
     assert draw() == first
 
 
+def test_a_lesson_is_seeded_and_a_function_that_only_looks_leaves_the_draws_alone():
+    Runtime.here()
+    first = torch.rand(3)
+    Runtime.here(show=False)
+    assert not torch.equal(torch.rand(3), first)
+    Runtime.here()
+    assert torch.equal(torch.rand(3), first)
+
+
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 

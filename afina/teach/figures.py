@@ -459,3 +459,61 @@ def heat_map(matrix: list[list[float]], labels: list[str], title: str, xlabel: s
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.grid(visible=False)
     return fig
+
+
+# --- jobs elsewhere --------------------------------------------------------------------------------------------------
+
+JOB_STATES_ALT = (
+    "Estados de um job: validando os arquivos, na fila, treinando e, no fim, pronto. Dos três primeiros ele pode ir para falhou ou "
+    "cancelado, que também são fins; de treinando pode ir para em pausa, e de lá voltar a treinar."
+)
+
+
+def job_states() -> Figure:
+    """The states of a fine-tuning job in OpenAI's protocol: one good end, two others, and a place to rest."""
+    fig, ax = _canvas(3.2)
+    for x, title, note in (
+        (0, "validating_files", "lê os arquivos"),
+        (27, "queued", "espera a vez"),
+        (54, "running", "treina"),
+    ):
+        _box(ax, x, 28, 21, 11, title, note, BLUE)
+    _box(ax, 81, 28, 19, 11, "succeeded", "há um modelo", FOREST)
+    for x in (21, 48, 75):
+        _arrow(ax, (x, 33.5), (x + 6, 33.5))
+    _box(ax, 0, 8.5, 48, 11, "failed · cancelled", "fins sem modelo", RUST)
+    _box(ax, 54, 8.5, 21, 11, "paused", "não anda sozinho", PLUM)
+    for x in (10.5, 37.5):
+        _arrow(ax, (x, 28), (x, 19.5))
+    _path(ax, (54, 30.5), (51, 30.5), (51, 14), (48, 14))
+    _arrow(ax, (61, 28), (61, 19.5))
+    _arrow(ax, (68, 19.5), (68, 28))
+    _say(ax, 64.5, 4.5, "pause e resume")
+    return fig
+
+
+BEDROCK_PARTS_ALT = (
+    "O job de ajuste veste o papel IAM, lê os dados do bucket S3, grava nele as métricas e faz o modelo ajustado. O modelo responde por "
+    "uma implantação sob demanda, que não cobra parada, ou por throughput provisionado, que cobra por hora."
+)
+
+
+def bedrock_parts() -> Figure:
+    """What a Bedrock job needs around it, and the two doors of the model that it makes."""
+    fig, ax = _canvas(3.3)
+    _box(ax, 0, 27, 24, 11, "Bucket S3", "dados e métricas", SLATE)
+    _box(ax, 0, 5, 24, 11, "Papel IAM", "quem, e o que pode", PLUM)
+    _box(ax, 35, 16, 19, 11, "Job", "três fases", BLUE)
+    _box(ax, 63, 16, 15, 11, "Modelo", "não responde", INK)
+    _path(ax, (24, 32.5), (41, 32.5), (41, 27))
+    _path(ax, (48, 27), (48, 36), (24, 36))
+    _path(ax, (24, 10.5), (44.5, 10.5), (44.5, 16))
+    _arrow(ax, (54, 21.5), (63, 21.5))
+    _box(ax, 75, 31, 25, 11, "Sob demanda", "parada, nada cobra", FOREST)
+    _box(ax, 75, 1, 25, 11, "Provisionado", "cobra por hora, sempre", RUST)
+    _path(ax, (70.5, 27), (70.5, 36.5), (75, 36.5))
+    _path(ax, (70.5, 16), (70.5, 6.5), (75, 6.5))
+    _say(ax, 32.5, 30.6, "lê")
+    _say(ax, 36, 37.8, "grava")
+    _say(ax, 34, 8.6, "veste")
+    return fig

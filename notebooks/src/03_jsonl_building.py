@@ -514,5 +514,5 @@ quiz("03")
 # %% [markdown]
 # ## Próximo passo
 #
-# As aulas 04 a 12 estão em construção. Siga com [13 · Fine-tuning do BERT](13_bert_finetuning.ipynb), ou volte ao
-# [mapa](00_start_here.ipynb).
+# [04 · Tokenização](04_tokenization.ipynb): como um texto vira números, escrito à mão. Prefere ajustar logo um modelo pronto?
+# Vá para [13 · Fine-tuning do BERT](13_bert_finetuning.ipynb).
