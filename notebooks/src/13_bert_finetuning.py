@@ -496,15 +496,18 @@ for row in wrong.head(4).itertuples():
 
 # %%
 markers = ["todavia", "Ainda que", ", ainda que", "também achei", "A despeito"]
+mistakes = {}
 for marker in markers:
     rows = answers[answers["text"].str.contains(marker, regex=False)]
-    print(f"{marker:<14} {len(rows):>4} resenhas, {(rows['truth'] != rows['guess']).sum()} erradas")
-assert wrong["text"].str.contains("também achei").mean() >= 0.8
+    mistakes[marker] = (rows["truth"] != rows["guess"]).sum()
+    print(f"{marker:<14} {len(rows):>4} resenhas, {mistakes[marker]} erradas")
+assert sum(sorted(mistakes.values())[-2:]) >= 0.8 * len(wrong)
+assert max(mistakes, key=mistakes.get) == "também achei"
 assert all(len(re.findall(r"não \w+ nada ", text)) == text.count(" nada ") for text in train[0])
 
 # %% [markdown]
-# Os erros não se espalham: moram quase todos em um só modelo de frase, "Achei …, mas também achei …". Os rótulos nunca mostram "nada notável" sem o "não"
-# na frente, e o modelo lê um elogio. É um buraco nos dados, e se tapa com dados. Repare também na certeza: errado e convicto. Probabilidade de
+# Os erros não se espalham: moram quase todos em um ou dois modelos de frase, com "Achei …, mas também achei …" na frente. Os rótulos nunca mostram "nada notável" sem o
+# "não" antes, e o modelo lê um elogio. É um buraco nos dados, e se tapa com dados. Repare também na certeza: errado e convicto. Probabilidade de
 # saída não é garantia; antes de confiar nela, meça.
 
 # %% [markdown] id="freezing"
