@@ -8,17 +8,22 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import boto3
 import openai
 import psutil
 import pytest
-from cloud_base import chat_lines, tiny_base
+from cloud_base import chat_lines, converse_lines, tiny_base
 
 from afina.cloud import local_cloud
+from afina.cloud.engine import Gone, Run
+from afina.cloud.intake import forget_model
 from afina.cloud.server import Twin
+from afina.cloud.store import Store
 from afina.errors import CourseError
+from afina.jobs import bedrock
 
 BASE = "gpt-4.1-mini"
 
@@ -125,6 +130,13 @@ def test_the_terminal_command_hides_the_keys_and_ends_on_ctrl_c(tmp_path):
     assert seen.stdout.strip() == "4", seen.stderr
     running.send_signal(signal.SIGINT)
     assert running.wait(30) == 0 and not file.exists()
+    running.stdout.close()
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(5):
+        running.stdout.readline()
+    (server,) = psutil.Process(running.pid).children()
+    server.kill()
+    assert "terminaram sozinhos" in running.communicate(timeout=30)[1] and running.returncode == 2 and not file.exists()
 
 
 def test_two_hundred_at_once_get_answers_and_lose_no_file():
@@ -213,7 +225,79 @@ def test_a_job_that_kills_its_worker_three_times_is_failed(tmp_path, monkeypatch
     twin._look()
     job = twin.store.get("job", "ftjob-x")
     assert job["status"] == "failed" and job["error"]["code"] == "server_error"
+    assert [event["level"] for event in twin.store.all("event", "ftjob-x")] == ["error"]
     twin.store.close()
+
+
+def test_the_supervisor_and_a_request_meet_the_same_aws(tmp_path, monkeypatch):
+    """After a restart both ask at once; two would replay the buckets twice."""
+
+    class Slow:
+        def __init__(self, twin):
+            time.sleep(0.2)
+
+    monkeypatch.setattr("afina.cloud.aws.Aws", Slow)
+    twin = Twin(tmp_path, tiny_base())
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: twin.aws, range(4)))) == 1
+    twin.store.close()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_job_ends_whole_or_not_at_all(tmp_path, cancelled):
+    """Cancelled in the last moment, it leaves neither a model nor a result file; else all of it is there at once."""
+    store = Store(tmp_path)
+    (tmp_path / "files").mkdir()
+    job = {
+        "id": "ftjob-x", "service": "openai", "status": "running", "owner": "me", "family": BASE, "layers": [],
+        "new_model": "ft:x", "hyperparameters": {"n_epochs": 1}, "method": "supervised",
+    }  # fmt: skip
+    store.add("job", "ftjob-x", job)
+    run = Run(store, tiny_base(), job, "me")
+    run.beta = None
+    row = {"step": 1, "loss": 1.0, "epoch": 1.0, "mean_token_accuracy": 0.5}
+    trained = SimpleNamespace(history=[row], steps=1, prepared=SimpleNamespace(tokens=7))
+    if cancelled:
+        store.edit("job", "ftjob-x", lambda found: found.update(status="cancelled"))
+        with pytest.raises(Gone):
+            run.finish(trained)
+    else:
+        run.finish(trained)
+    kept = [len(store.all(kind)) for kind in ("model", "file", "event")]
+    assert kept == ([0, 0, 0] if cancelled else [1, 1, 2]) and len(list((tmp_path / "files").iterdir())) == kept[1]
+    assert store.get("job", "ftjob-x")["status"] == ("cancelled" if cancelled else "succeeded")
+    store.close()
+
+
+def test_a_model_may_go_before_the_twin_forgets_it(tmp_path):
+    """A student deletes a checkpoint of a job that still trains: making the next ones must not fail on it."""
+    store = Store(tmp_path)
+    store.add("model", "ft:x:ckpt-step-1", {"id": "ft:x:ckpt-step-1", "layers": []})
+    forget_model(store, "ft:x:ckpt-step-1")
+    forget_model(store, "ft:x:ckpt-step-1")
+    assert store.all("model") == []
+    store.close()
+
+
+def test_a_bedrock_job_outlives_a_kill(tmp_path, monkeypatch):
+    """kill -9 while it trains: started again, the twin finishes it, and its metrics find their bucket."""
+    monkeypatch.setenv("AFINA_LEDGER", str(tmp_path / "ledger"))
+    file, state = tmp_path / "train.jsonl", tmp_path / "state"
+    file.write_text(converse_lines(10), encoding="utf-8")
+    with local_cloud(state, base=tiny_base(), show=False) as cloud:
+        aws = bedrock.connect()
+        bucket = bedrock.make_bucket(aws, "afina-kill")
+        role = bedrock.make_role(aws, "afina-kill", bucket)
+        model = "amazon.nova-micro-v1:0:128k"
+        job = bedrock.submit(aws, file, model=model, name="k", bucket=bucket, role=role, epochCount=5)
+        folder = state / "jobs" / job.rsplit("/", 1)[1]
+        wait_for(lambda: any(folder.glob("resume/checkpoint-*/trainer_state.json")))
+        cloud.process.kill()
+        cloud.process.wait()
+    with local_cloud(state, base=tiny_base(), show=False):
+        aws = bedrock.connect()
+        assert bedrock.watch(aws, job, deadline=240, show=False)["status"] == "Completed"
+        assert list(bedrock.metrics(aws, job)["step_number"]) == list(range(50))
 
 
 def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):

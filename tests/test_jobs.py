@@ -375,6 +375,17 @@ def test_the_estimate_must_be_typed_back(no_twin, chat_file, monkeypatch):
     assert doubtful.provider == "openai" and doubtful.id == "" and "faz-de-conta" not in str(doubtful)
 
 
+def test_a_person_types_the_amount(monkeypatch, capsys):
+    for typed, right in ((" 0,27 ", True), ("0,26", False), ("", False)):
+        asked = []
+        monkeypatch.setattr("builtins.input", lambda prompt, typed=typed, asked=asked: asked.append(prompt) or typed)
+        if right:
+            afina.jobs.confirm("Treinar: US$ 0,27.", "0,27")
+        else:
+            raises("não confere", afina.jobs.confirm, "Treinar: US$ 0,27.", "0,27")
+        assert asked == ['Para confirmar, digite "0,27": '] and "Treinar: US$ 0,27." in capsys.readouterr().out
+
+
 def test_where_no_price_is_known_that_must_be_typed(no_twin, chat_file, monkeypatch):
     monkeypatch.setenv("AFINA_CLOUD", "nebius")
     monkeypatch.setenv("NEBIUS_API_KEY", "faz-de-conta")

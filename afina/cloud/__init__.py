@@ -142,6 +142,8 @@ def main(argv: list[str]) -> int:
         print(f"Em outro terminal: {how}\nCtrl+C encerra.", flush=True)
         try:
             cloud.process.wait()
+            remedy = "O motivo, se houver, está em twin.log. Suba de novo: os jobs continuam de onde pararam."
+            raise CourseError("os gêmeos terminaram sozinhos.", remedy, folder)
         except KeyboardInterrupt:
             print("\nEncerrado.")
         finally:

@@ -304,17 +304,18 @@ class Run:
         writer.writeheader()
         writer.writerows(table)
         content = base64.b64encode(text.getvalue().encode())
-        self.mine()
-        file = add_file(self.store, "step_metrics.csv", "fine-tune-results", content)
-        add_model(self.store, self.job["new_model"], self.job, layers, checkpoint=False)
-        self.event("New fine-tuned model created")
-        self.mine(
-            lambda job: job.update(
+
+        def done(job: dict) -> None:  # one transaction: a job that was cancelled meanwhile leaves no model and no file
+            file = add_file(self.store, "step_metrics.csv", "fine-tune-results", content)
+            add_model(self.store, job["new_model"], job, layers, checkpoint=False)
+            job.update(
                 status="succeeded", finished_at=now(), fine_tuned_model=job["new_model"], result_files=[file["id"]],
                 trained_tokens=tokens,
-            )
-        )  # fmt: skip
-        self.event("The job has successfully completed")
+            )  # fmt: skip
+            self.event("New fine-tuned model created")
+            self.event("The job has successfully completed")
+
+        self.mine(done)
 
 
 def add_model(store: Store, name: str, job: dict, layers: list[str], checkpoint: bool) -> None:

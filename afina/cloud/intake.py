@@ -98,6 +98,8 @@ def file_record(name: str, purpose: str, size: int) -> dict:
 def forget_model(store: Store, name: str) -> None:
     """Delete a tuned model, and the adapters that no other model and no job to come stands on."""
     model = store.get("model", name)
+    if model is None:  # its owner was quicker
+        return
     store.delete("model", name)
     standing = [other for kind in ("model", "custom_model") for other in store.all(kind)]
     standing += [job for job in store.all("job") if job["status"] in (*BUSY, "paused")]
@@ -107,18 +109,15 @@ def forget_model(store: Store, name: str) -> None:
 
 
 def fail(store: Store, job_id: str, code: str, message: str, param: str | None = None) -> None:
-    """End an unfinished job as failed, with the reason in its error and its events."""
-    ended = []
+    """End an unfinished job as failed, with the reason in its error and, in the same transaction, its events."""
 
     def change(job: dict) -> None:
         if job["status"] in BUSY:
             error = {"code": code, "message": message, "param": param}
             job.update(failed_in=job["status"], status="failed", finished_at=now(), error=error)
-            ended.append(job)
+            job_event(store, job_id, message, "error")
 
     store.edit("job", job_id, change)
-    if ended:
-        job_event(store, job_id, message, "error")
 
 
 def check_job(twin, job: dict) -> None:

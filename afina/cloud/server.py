@@ -8,7 +8,6 @@ the first chat.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import secrets
@@ -44,13 +43,17 @@ class Twin:
         self.openai = OpenAI(self)
         self._work = threading.Event()
         self._worker: subprocess.Popen | None = None
-        self._aws_lock = threading.Lock()
+        self._aws, self._aws_lock = None, threading.Lock()
 
-    @functools.cached_property
+    @property
     def aws(self):
-        from afina.cloud.aws import Aws  # with moto: loaded by the first AWS request
+        """The AWS side; made once, whether a request or the supervisor asks first."""
+        with self._aws_lock:
+            if self._aws is None:
+                from afina.cloud.aws import Aws  # with moto: loaded by the first AWS request
 
-        return Aws(self)
+                self._aws = Aws(self)
+            return self._aws
 
     def __call__(self, environ, start_response):
         def marked(status, headers, exc_info=None):
@@ -59,9 +62,7 @@ class Twin:
         try:
             if environ["PATH_INFO"].startswith("/v1/"):
                 return self.openai(environ, marked)
-            with self._aws_lock:
-                aws = self.aws
-            return aws(environ, marked)
+            return self.aws(environ, marked)
         except Exception:
             traceback.print_exc()  # to the twin's log
             marked("500 Internal Server Error", [("Content-Type", "application/json")])

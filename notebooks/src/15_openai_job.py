@@ -273,7 +273,8 @@ assert measured["valid_loss"].is_monotonic_decreasing
 
 # %% [markdown]
 # É a curva do modelo **pequeno** do curso, não a de um modelo da OpenAI. A forma de ler é a mesma: as duas caem juntas, e parar aqui é razoável. Se a de validação
-# subisse enquanto a de treino cai, seria decoreba (*overfitting*).
+# subisse enquanto a de treino cai, seria decoreba (*overfitting*). Estranhou a laranja abaixo da azul? São só 20 frases, por acaso mais fáceis (nas 40 da prova,
+# a perda fica acima da de treino). Leia a direção, não a altura.
 
 # %% [markdown] id="checkpoints"
 # ## 8. Checkpoints comparados
@@ -437,8 +438,8 @@ assert sum(text.startswith("Meet") for text in polite) > sum(
 )
 
 # %% [markdown]
-# O começo das frases obedeceu. Olhe também o fim delas: preferência demais estraga o texto, porque nada no DPO pede que ele continue bom. É por isso que existem o `beta`, os poucos
-# passos, e a prova ao lado.
+# O começo das frases obedeceu. O fim delas tropeça como antes: o DPO só compara dois textos, e nada nele pede que o resto fique bom. Preferência demais pode até estragar o que
+# havia; é por isso que existem o `beta`, os poucos passos, e a prova ao lado.
 #
 # O terceiro método da OpenAI, por reforço, ficou sem modelo que o aceite: o único era o o4-mini. O gêmeo o recusa:
 
