@@ -135,7 +135,7 @@ from afina.tune.sft import trainable
 
 tiny = lora_weights(tiny_llama, 16), tiny_llama.num_parameters()
 for name, (learn, every) in (("aqui", trainable(model)), ("TinyLlama", tiny)):
-    print(f"{name:<10} {learn:>10,} de {every:,} ({learn / every:.1%})".replace(",", "."))
+    print(f"{name:<10} {learn:>10,} de {every:,} ({100 * learn / every:.0f} %)".replace(",", "."))
 
 # %% [markdown] id="new-words"
 # Aqui treinamos também uma cópia dos **vetores das palavras** (`modules_to_save`). O TinyLlama já leu inglês de sobra; o nosso só leu fichas, e nunca viu uma frase como "a shade that does
@@ -324,9 +324,13 @@ from afina.runtime import progress
 
 with progress(total=expected.steps, desc="QLoRA") as bar:
     trained = train(model, tokenizer, asked, settings, on_step=lambda *step: bar.update())
-speed = trained.tokens / trained.seconds
 peak = peak_memory_mb()
-print(f"tempo    previsto {expected.seconds:.0f} s, levou {trained.seconds:.0f} s, {speed:.0f} tokens/s")
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+speed = trained.tokens / trained.seconds
+print(f"tempo    previsto {expected.seconds:.0f} s, levou {trained.seconds:.0f} s")
+print(f"ritmo    {speed:.0f} tokens/s")
 print(f"memória  prevista {expected.peak_mb:.0f} MB, chegou a {peak:.0f} MB")
 print(f"custo    previsto {expected.cost:.2f}, foi {trained.seconds / 3600 * 2:.2f}")
 
@@ -353,9 +357,11 @@ after = {part: fingerprints(model, part) for part in before}
 assert all(after["lora_B"][name] != digest for name, digest in before["lora_B"].items())
 assert all(after[part] == before[part] for part in ("base_layer", "original_module"))
 assert trained.steps == expected.steps and trained.skipped < 10
-print(trained.steps, "passos,", trained.skipped, "pulados")
 print(list(before["lora_B"].values())[:3], "→", list(after["lora_B"].values())[:3])
+
+# %%
 print(len(after["lora_B"]), "matrizes B mudaram;", len(after["base_layer"]), "da base, iguais")
+print(trained.steps, "passos,", trained.skipped, "pulados")
 
 # %% [markdown] id="inference"
 # ## 5. Escrever, palavra por palavra
@@ -491,9 +497,11 @@ def share_that_end(network):
 
 # %%
 described = formatted(fitting[:240])
-ending, _ = short_run(described)
 open_ended = [{**row, "completion": row["completion"].removesuffix(EOS_TOKEN)} for row in described]
+ending, _ = short_run(described)
 endless, _ = short_run(open_ended, add_eos=False)
+
+# %%
 without, with_eos = share_that_end(endless), share_that_end(ending)
 print(f"terminam sozinhas: sem EOS {without:.0%}, com EOS {with_eos:.0%}")
 assert without < with_eos
@@ -610,9 +618,8 @@ rows_table.rename(columns=NAMES, index=NAMES).round(2)
 names = ["training_loss", "twin_in_training", "never_seen"]
 split = benchmark_means(tables, "split", names).loc["random"]
 print(f"perda de treino {split['training_loss']:.2f}")
-print(
-    f"teste com gêmeo no treino {split['twin_in_training']:.2f}, teste de verdade {split['never_seen']:.2f}"
-)
+print(f"teste com gêmeo no treino {split['twin_in_training']:.2f}")
+print(f"teste de verdade {split['never_seen']:.2f}")
 assert split["twin_in_training"] < split["never_seen"]
 
 # %% [markdown] id="resume"
@@ -705,7 +712,9 @@ card = model_card(
     library="transformers",
 )
 (merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
-print(card[card.index("## Dados") :])
+
+# %%
+print(card[: card.index("Feito em")])
 
 # %% [markdown] id="gguf"
 # ### GGUF e Ollama
@@ -736,8 +745,8 @@ print((merged_folder / "Modelfile").read_text(encoding="utf-8"))
 # %% [markdown] id="what-sets-time"
 # ## 11. O que manda no tempo
 #
-# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de voltas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; nesta CPU quase não muda, como
-# você mediu na parte 4. **Máquina**: aqui entra a **lei de Amdahl**. Se só a parte `p` do trabalho fica `n` vezes mais rápida, o todo fica `1 / (1 - p + p / n)` vezes. Com os tempos desta aula:
+# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de voltas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; compare os dois
+# tempos da parte 4. **Máquina**: aqui entra a **lei de Amdahl**. Se só a parte `p` do trabalho fica `n` vezes mais rápida, o todo fica `1 / (1 - p + p / n)` vezes. Com os tempos desta aula:
 
 # %%
 import time
