@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,25 @@ def test_the_lesson_teaches_the_package_template():
     assert ast.literal_eval(constants["ALPACA"]) == ALPACA and ast.literal_eval(constants["INSTRUCTION"]) == INSTRUCTION
 
 
+def test_the_executed_lesson_shows_the_tables_of_today():
+    """The tables come from data/sft_tables.json: measured anew, the lesson must run anew."""
+    lesson = json.loads((course_root() / "notebooks" / "14_tinyllama_qlora.ipynb").read_text(encoding="utf-8"))
+    tables = json.loads((course_root() / "data" / "sft_tables.json").read_text(encoding="utf-8"))
+    shown = [
+        "".join(output["data"].get("text/plain", ""))
+        for cell in lesson["cells"]
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    for part in ("methods", "loss", "packing", "rows"):
+        table = next(text for text in shown if all(evaluate.NAMES[name] in text for name in tables["summary"][part]))
+        for name, figures in tables["summary"][part].items():  # a wide table is printed in pieces
+            row = " ".join(line for line in table.splitlines() if line.startswith(evaluate.NAMES[name] + "  "))
+            assert f"{figures['held_out_loss']['mean']:.2f}" in row, (part, name)
+            if part == "methods":
+                assert f"{tables['peak_mb'][name]:.1f}" in row, name
+
+
 # --- rows to tokens --------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +209,9 @@ def test_a_shard_says_what_is_wrong_with_it(tmp_path):
     for text, said in (
         (None, "não há este fragmento"),
         ("", "está vazio"),
-        ('{"title": "a"}\n', "falta a coluna content"),
+        ('{"title": "a", "content": "b"}\n{"title": "a"}\n', "linha 2: falta a coluna content"),
+        ('{"title": "a", "content": null}\n', "linha 1: falta a coluna content"),
+        ('\n{"title": \n', "linha 2: não é JSON"),
     ):
         if text is not None:
             path.write_text(text, encoding="utf-8")
@@ -224,6 +246,7 @@ def test_rows_are_chosen_as_asked():
         ("somebody/that-is-not-here", {}, "não está nesta máquina"),
         (None, {"lora": None, "load_in_4bit": True}, "pesos de 4 bits não treinam"),
         (None, {"lora": LoraSettings(target_modules=("projeto",))}, "projeto"),
+        (None, {"lora": LoraSettings(modules_to_save=("embeds",))}, "não tem a matriz embeds"),
         (None, {"max_seq_length": 4096}, "max_seq_length=4096, e este modelo lê até 128"),
     ],
 )
@@ -233,9 +256,26 @@ def test_a_model_that_cannot_be_had_says_why(base, model, arguments, said):
     assert error.value.remedy
 
 
-def test_an_empty_folder_is_not_a_model(tmp_path):
-    with pytest.raises(CourseError, match="make models"):
+def test_an_empty_or_broken_folder_is_not_a_model(base, tmp_path, capsys):
+    with pytest.raises(CourseError, match=r"não há modelo nesta pasta.*make models"):
         sft.load_for_sft(tmp_path, 64, False)
+    for name, keep in (("model.safetensors", 0), ("model.safetensors", 1_000), ("tokenizer.json", 0)):
+        folder = shutil.copytree(base, tmp_path / f"{name}-{keep}")
+        content = (folder / name).read_bytes()[:keep]
+        (folder / name).unlink()
+        if keep:
+            (folder / name).write_bytes(content)
+        with pytest.raises(CourseError, match="falta um arquivo deste modelo, ou ele está estragado"):
+            sft.load_for_sft(folder, 64, False)
+        assert export.main([str(folder), "--title", "a"]) == 2
+        assert capsys.readouterr().err.startswith(f"erro: {folder}: falta um arquivo")
+
+
+def test_a_model_too_big_for_the_memory_says_what_to_lower(base, monkeypatch):
+    monkeypatch.setattr(sft, "load_base", lambda *_: torch.empty(10**15))  # the real allocator's own refusal
+    for four_bits, remedy in ((False, "load_in_4bit=True"), (True, "Use um modelo menor")):
+        with pytest.raises(CourseError, match=f"faltou memória para carregar o modelo. .*{remedy}"):
+            load(base, four_bits)
 
 
 def test_parameters_are_counted_by_formula_in_16_and_in_4_bits(base):
@@ -375,6 +415,24 @@ def test_a_killed_process_goes_on_with_the_same_losses(base, tmp_path):
     steps = []
     rest = sft.train(*load(base), ROWS, settings, on_step=lambda step, *_: steps.append(step), checkpoints=folder)
     assert steps == [5, 6] and rest.losses == sft.train(*load(base), ROWS, settings).losses
+
+
+def test_steps_that_the_fp16_scaler_skips_are_counted(loaded, monkeypatch):
+    """Two refusals as a T4 makes them: the trainer counts these steps all the same, and no weight moves."""
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    calls, step = [], AcceleratedOptimizer.step
+
+    def refuses_twice(self, closure=None):
+        calls.append(1)
+        return step(self, closure) if len(calls) > 2 else None
+
+    monkeypatch.setattr(AcceleratedOptimizer, "step", refuses_twice)
+    monkeypatch.setattr(AcceleratedOptimizer, "step_was_skipped", property(lambda _: len(calls) <= 2))
+    trained = sft.train(*loaded, ROWS, QUICK)
+    assert (trained.steps, trained.skipped) == (4, 2)
+    monkeypatch.undo()
+    assert sft.train(*loaded, ROWS, QUICK).skipped == 0
 
 
 def test_gradient_checkpointing_changes_no_loss(base):

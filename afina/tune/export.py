@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ import transformers
 
 from afina.errors import CourseError
 from afina.tune.evaluate import NAMES, finished, generate
-from afina.tune.sft import ALPACA, INSTRUCTION, load_base, quiet
+from afina.tune.sft import ALPACA, INSTRUCTION, load_base, model_errors, quiet
 
 CARD = """\
 ---
@@ -135,12 +136,15 @@ def reopen(folder: Path, load_in_4bit: bool = False):
     settings = folder / "adapter_config.json"
     with quiet():
         if not settings.is_file():
-            return load_base(folder)
+            with model_errors(folder):
+                return load_base(folder)
         from peft import PeftModel
 
         base = json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        model, tokenizer = load_base(base, load_in_4bit)
-        return PeftModel.from_pretrained(model, folder), tokenizer
+        with model_errors(base):
+            model, tokenizer = load_base(base, load_in_4bit)
+        with model_errors(folder):
+            return PeftModel.from_pretrained(model, folder), tokenizer
 
 
 # --- the card --------------------------------------------------------------------------------------------------------
@@ -295,7 +299,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--title", action="append", required=True, help="título a descrever (pode repetir)")
     parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
     args = parser.parse_args(argv)
-    model, tokenizer = reopen(args.folder)
+    try:
+        model, tokenizer = reopen(args.folder)
+    except CourseError as error:
+        print(f"erro: {error}", file=sys.stderr)
+        return 2
     prompts = [ALPACA.format(INSTRUCTION, title, "") for title in args.title]
     texts = generate(model, tokenizer, prompts, max_new_tokens=args.tokens)
     print(json.dumps([finished(text, tokenizer.eos_token)[0] for text in texts], ensure_ascii=False))

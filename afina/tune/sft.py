@@ -28,6 +28,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from afina.errors import CourseError
 from afina.runtime import SEED, Runtime
@@ -117,14 +118,27 @@ def load_for_sft(
             where="load_for_sft",
         )
     road = _load_unsloth if on_cuda and lora is not None else _load_peft
-    with _model_errors(model), quiet():
-        torch.manual_seed(seed)  # LoRA's A is random
-        loaded, tokenizer = road(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed)
+    try:
+        with model_errors(model), quiet():
+            torch.manual_seed(seed)  # LoRA's A is random
+            loaded, tokenizer = road(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        remedy = "Use um modelo menor." if load_in_4bit else "Use load_in_4bit=True, ou um modelo menor."
+        raise CourseError("faltou memória para carregar o modelo.", remedy, where="load_for_sft") from error
     limit = loaded.config.max_position_embeddings
     if max_seq_length > limit:
         raise CourseError(
             f"max_seq_length={max_seq_length}, e este modelo lê até {limit} tokens.",
             f"Use max_seq_length={limit} ou menos.",
+            where="load_for_sft",
+        )
+    there = {name.rpartition(".")[2] for name, _ in loaded.named_modules()}
+    if lora and (unknown := {*lora.target_modules, *lora.modules_to_save} - there):  # PEFT passes over these in silence
+        raise CourseError(
+            f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}.",
+            f"Os nomes usuais são {', '.join(EVERY_MATRIX)}, e embed_tokens em modules_to_save.",
             where="load_for_sft",
         )
     if tokenizer.pad_token is None:
@@ -206,11 +220,11 @@ def for_inference(model) -> None:
 
 
 @contextlib.contextmanager
-def _model_errors(model: str | Path) -> Iterator[None]:
+def model_errors(model: str | Path) -> Iterator[None]:
     """What a library says about a model it cannot load, as one Portuguese sentence."""
     try:
         yield
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, SafetensorError) as error:
         if isinstance(error, CourseError):
             raise
         here = isinstance(model, Path) or Path(model).exists()
@@ -229,6 +243,12 @@ def _model_errors(model: str | Path) -> Iterator[None]:
                 else f"Os nomes usuais são {', '.join(EVERY_MATRIX)}."
             )
             raise CourseError(str(error).splitlines()[0], remedy, where=model) from error
+        if isinstance(error, OSError | SafetensorError) or "tokenizer" in str(error).lower():
+            raise CourseError(
+                "falta um arquivo deste modelo, ou ele está estragado.",
+                "Copie a pasta de novo; os modelos do curso, `make models` refaz.",
+                where=model,
+            ) from error
         raise
 
 
@@ -291,18 +311,28 @@ def fingerprints(model, part: str) -> dict[str, str]:
 
 
 def read_shard(path: str | Path) -> list[dict[str, str]]:
-    """The rows of one shard of `afina prep`, with title and content. CourseError for an empty one or one without the columns."""
+    """The rows of one shard of `afina prep`, with title and content, both text.
+
+    CourseError for an empty shard, and for the first line that is not JSON or lacks a column.
+    """
     path = Path(path)
+    remedy = "Use um fragmento .jsonl escrito por `afina prep`."
     if not path.is_file():
         raise CourseError("não há este fragmento.", "Rode `afina prep` e confira o nome.", where=path)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, linha {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:  # a byte that is not UTF-8 too
+            raise CourseError("não é JSON.", remedy, where=place) from error
+        if missing := [n for n in ("title", "content") if not isinstance(row, dict) or not isinstance(row.get(n), str)]:
+            raise CourseError(f"falta a coluna {' e a coluna '.join(missing)}.", remedy, where=place)
+        rows.append(row)
     if not rows:
         raise CourseError("o fragmento está vazio.", "Escolha outro, ou rode `afina prep` de novo.", where=path)
-    missing = [name for name in ("title", "content") if any(name not in row for row in rows)]
-    if missing:
-        raise CourseError(
-            f"falta a coluna {' e a coluna '.join(missing)}.", "Use um fragmento escrito por `afina prep`.", where=path
-        )
     return rows
 
 
@@ -435,6 +465,7 @@ class Trained:
     tokens: int  # read in this run, padding left out (the share of the epochs done, of the tokens of one)
     prepared: Prepared
     stopped: bool = False  # should_stop said so
+    skipped: int = 0  # steps of this run that moved no weight: in fp16 a gradient overflowed and the scale came down
 
     @property
     def losses(self) -> list[float]:
@@ -611,18 +642,23 @@ def _run(trainer, prepared: Prepared, on_step, should_stop, checkpoints) -> Trai
     seconds = time.perf_counter() - start
     history = [row for row in trainer.state.log_history if "loss" in row]
     tokens = round(prepared.tokens * ((trainer.state.epoch or 0) - watch.first_epoch))
-    return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped)
+    return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped, watch.skipped)
 
 
 class _Watch(transformers.TrainerCallback):
-    """After each step: tells `on_step` what the trainer logged, then asks `should_stop`."""
+    """After each step: tells `on_step` what the trainer logged, then asks `should_stop`; counts skipped steps."""
 
     def __init__(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None):
         self.on_step, self.should_stop = on_step, should_stop
-        self.first_epoch, self.stopped = 0.0, False
+        self.first_epoch, self.stopped, self.skipped = 0.0, False, 0
 
     def on_train_begin(self, args, state, control, **more):
         self.first_epoch = state.epoch or 0.0  # not zero in a run that goes on from a checkpoint
+
+    def on_optimizer_step(self, args, state, control, optimizer=None, **more):
+        self.skipped += bool(
+            getattr(optimizer, "step_was_skipped", False)
+        )  # the trainer counts such a step all the same
 
     def on_log(self, args, state, control, logs=None, **more):
         if "loss" not in (logs or {}):
@@ -633,14 +669,18 @@ class _Watch(transformers.TrainerCallback):
             control.should_training_stop = self.stopped = True
 
 
+def _lacks_memory(error: Exception) -> bool:
+    # the last is what torch says on a CPU
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "you tried to allocate" in str(error)
+
+
 @contextlib.contextmanager
 def memory_errors(settings: TrainSettings) -> Iterator[None]:
     """An allocator that gives up becomes a sentence with the argument to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        short = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-        if not short and "you tried to allocate" not in str(error):  # what torch says on a CPU
+        if not _lacks_memory(error):
             raise
         half = max(1, settings.batch_size // 2)
         remedy = (

@@ -135,7 +135,7 @@ from afina.tune.sft import trainable
 
 tiny = lora_weights(tiny_llama, 16), tiny_llama.num_parameters()
 for name, (learn, every) in (("aqui", trainable(model)), ("TinyLlama", tiny)):
-    print(f"{name:<10} {learn:>10,} de {every:,} ({learn / every:.1%})".replace(",", "."))
+    print(f"{name:<10} {learn:>10,} de {every:,} ({100 * learn / every:.0f} %)".replace(",", "."))
 
 # %% [markdown] id="new-words"
 # Aqui treinamos também uma cópia dos **vetores das palavras** (`modules_to_save`). O TinyLlama já leu inglês de sobra; o nosso só leu fichas, e nunca viu uma frase como "a shade that does
@@ -310,7 +310,7 @@ assert torch.allclose(
 # Depois, a rodada inteira: `on_step` recebe cada passo; dá para mostrar uma barra, ou parar antes.
 
 # %%
-from afina.tune.sft import fingerprints, forecast
+from afina.tune.sft import fingerprints, forecast, peak_memory_mb
 
 before = {part: fingerprints(model, part) for part in ("lora_B", "base_layer", "original_module")}
 expected = forecast(model, tokenizer, asked, settings, price_per_hour=2, steps=8)
@@ -324,8 +324,15 @@ from afina.runtime import progress
 
 with progress(total=expected.steps, desc="QLoRA") as bar:
     trained = train(model, tokenizer, asked, settings, on_step=lambda *step: bar.update())
+peak = peak_memory_mb()
+
+# %%
+# NBVAL_IGNORE_OUTPUT
 speed = trained.tokens / trained.seconds
-print(f"previsto {expected.seconds:.0f} s, levou {trained.seconds:.0f} s, {speed:.0f} tokens/s")
+print(f"tempo    previsto {expected.seconds:.0f} s, levou {trained.seconds:.0f} s")
+print(f"ritmo    {speed:.0f} tokens/s")
+print(f"memória  prevista {expected.peak_mb:.0f} MB, chegou a {peak:.0f} MB")
+print(f"custo    previsto {expected.cost:.2f}, foi {trained.seconds / 3600 * 2:.2f}")
 
 # %%
 from afina.teach.figures import BLUE, GREEN, ORANGE, figure, show
@@ -343,15 +350,18 @@ show(
 # ### Treinou mesmo?
 #
 # Uma perda finita não prova nada. Três provas: **B** mudou em todas as camadas, a **base** ficou bit a bit igual, e os passos do otimizador foram os previstos. (Em `fp16`, em uma T4, os
-# primeiros passos podem ser pulados até a escala se acertar: aí a conta mostra menos.)
+# primeiros passos podem ser pulados até a escala se acertar: contam como passos, mas não movem peso nenhum. `skipped` diz quantos.)
 
 # %%
 after = {part: fingerprints(model, part) for part in before}
 assert all(after["lora_B"][name] != digest for name, digest in before["lora_B"].items())
 assert all(after[part] == before[part] for part in ("base_layer", "original_module"))
-assert trained.steps == expected.steps
+assert trained.steps == expected.steps and trained.skipped < 10
 print(list(before["lora_B"].values())[:3], "→", list(after["lora_B"].values())[:3])
+
+# %%
 print(len(after["lora_B"]), "matrizes B mudaram;", len(after["base_layer"]), "da base, iguais")
+print(trained.steps, "passos,", trained.skipped, "pulados")
 
 # %% [markdown] id="inference"
 # ## 5. Escrever, palavra por palavra
@@ -469,7 +479,7 @@ print("\n" + answers[0])
 # %% [markdown] id="without-eos"
 # ## 7. Sem EOS, ele não para
 #
-# O mesmo treino, curto, com uma diferença: as respostas não terminam em EOS. Quantas descrições acabam sozinhas antes de 128 tokens?
+# Dois treinos curtos e iguais, com uma diferença: em um, as respostas não terminam em EOS. Quantas descrições acabam sozinhas antes de 128 tokens?
 
 
 # %%
@@ -488,9 +498,13 @@ def share_that_end(network):
 # %%
 described = formatted(fitting[:240])
 open_ended = [{**row, "completion": row["completion"].removesuffix(EOS_TOKEN)} for row in described]
-endless, _ = short_run(open_ended, steps=30, add_eos=False)
-print(f"sem EOS: {share_that_end(endless):.0%} terminam; com EOS: {share_that_end(model):.0%}")
-assert share_that_end(endless) < share_that_end(model)
+ending, _ = short_run(described)
+endless, _ = short_run(open_ended, add_eos=False)
+
+# %%
+without, with_eos = share_that_end(endless), share_that_end(ending)
+print(f"terminam sozinhas: sem EOS {without:.0%}, com EOS {with_eos:.0%}")
+assert without < with_eos
 
 # %% [markdown]
 # ## 8. Escolhas, medidas
@@ -538,7 +552,8 @@ methods.assign(peak_mb=pd.Series(tables["peak_mb"])).rename(columns=NAMES, index
 # Leia linha por linha. Na perda, treinar tudo ganha: o modelo é pequeno, e as palavras da tarefa são novas para ele. Os 4 bits quase não mudam o resultado (compare LoRA e QLoRA). O adaptador
 # sozinho copia o título, mas mal aprende a frase e a categoria; os vetores das palavras recuperam a maior parte. Com mais passos, como na parte 4, a cópia volta a subir.
 #
-# Repare também no pico de memória: aqui ele é feito de ativações, e o adaptador acrescenta as dele. A economia dos 4 bits e do adaptador está nas colunas de bytes, e só manda no total quando os pesos são muitos.
+# Repare também no pico de memória: aqui ele é feito de ativações, e o adaptador acrescenta as dele. (É a mediana de cinco processos, que diferem em dezenas de
+# MB: entre os três adaptadores, a diferença cabe no ruído.) A economia dos 4 bits e do adaptador está nas colunas de bytes, e só manda no total quando os pesos são muitos.
 #
 # ### Perda na resposta, ou em tudo?
 
@@ -582,7 +597,7 @@ for how in ("random", "stratified", "longest"):
     rows = [shard[i] for i in choose(lengths, 400, how)]
     counted = prepare(formatted(rows), tokenizer, 256)
     mean = sum(len(row["content"]) for row in rows) / len(rows)
-    print(f"{how:<10} {mean:.0f} letras em média; {counted.cut} de {len(rows)} cortados")
+    print(f"{NAMES[how]:<14} {mean:.0f} letras em média; {counted.cut} de {len(rows)} cortados")
 
 # %%
 rows_table = benchmark_means(tables, "rows", ["cut", *MEASURES])
@@ -603,9 +618,8 @@ rows_table.rename(columns=NAMES, index=NAMES).round(2)
 names = ["training_loss", "twin_in_training", "never_seen"]
 split = benchmark_means(tables, "split", names).loc["random"]
 print(f"perda de treino {split['training_loss']:.2f}")
-print(
-    f"teste com gêmeo no treino {split['twin_in_training']:.2f}, teste de verdade {split['never_seen']:.2f}"
-)
+print(f"teste com gêmeo no treino {split['twin_in_training']:.2f}")
+print(f"teste de verdade {split['never_seen']:.2f}")
 assert split["twin_in_training"] < split["never_seen"]
 
 # %% [markdown] id="resume"
@@ -679,7 +693,7 @@ from afina.tune.export import model_card
 
 card = model_card(
     name="descreve-produtos",
-    base="llama-base",
+    base=rt.pick(cpu="llama-base", gpu=base),
     purpose="Descreve um produto a partir do título, em inglês. Exercício de curso.",
     data={
         "treino": f"{len(asked)} linhas de data/amazon_sample.json.gz",
@@ -688,13 +702,19 @@ card = model_card(
     settings={
         "adaptador": f"posto {lora.r}, NF4",
         "passos": trained.steps,
+        "lote": settings.batch_size * settings.accumulation,
         "taxa": settings.learning_rate,
+        "semente": settings.seed,
     },
     scores={name: row[columns].to_dict() for name, row in scores.iterrows()},
     limits="Só conhece produtos inventados. Inventa atributos que o título não diz: veja a coluna.",
+    licence=rt.pick(cpu="cc-by-4.0", gpu="apache-2.0"),  # the weights follow their base
+    library="transformers",
 )
 (merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
-print(card[card.index("## Medido") : card.index("## Limites")])
+
+# %%
+print(card[: card.index("Feito em")])
 
 # %% [markdown] id="gguf"
 # ### GGUF e Ollama
@@ -725,8 +745,8 @@ print((merged_folder / "Modelfile").read_text(encoding="utf-8"))
 # %% [markdown] id="what-sets-time"
 # ## 11. O que manda no tempo
 #
-# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de voltas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; nesta CPU quase não muda, como
-# você mediu na parte 4. **Máquina**: aqui entra a **lei de Amdahl**. Se só a parte `p` do trabalho fica `n` vezes mais rápida, o todo fica `1 / (1 - p + p / n)` vezes. Com os tempos desta aula:
+# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de voltas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; compare os dois
+# tempos da parte 4. **Máquina**: aqui entra a **lei de Amdahl**. Se só a parte `p` do trabalho fica `n` vezes mais rápida, o todo fica `1 / (1 - p + p / n)` vezes. Com os tempos desta aula:
 
 # %%
 import time
