@@ -453,7 +453,6 @@ show(
 # %%
 print(f"128 tokens: laços / matrizes = {taken['laços'][128] / taken['matrizes'][128]:.0f} vezes")
 print(f"2048 tokens: matrizes / SDPA = {taken['matrizes'][2048] / taken['SDPA'][2048]:.1f} vezes")
-assert taken["laços"][128] > 20 * taken["matrizes"][128]
 for length in (1024, 4096, 32_768):
     print(
         f"{length:>6} tokens: {4 * length**2 / 2**20:>6.0f} MB de pesos por cabeça, em fp32".replace(
