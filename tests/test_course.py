@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 from afina import colab
 from afina.errors import CourseError
@@ -157,6 +159,9 @@ def test_nbval_gives_the_right_verdict_with_one_option(small_course):
         (..., "Ainda em branco"),
         (None, "Ainda em branco"),
         (4, "Isso mesmo"),
+        (np.float64(4), "Isso mesmo"),
+        (np.float64(5), "Ainda não: era 4"),
+        (torch.tensor(4), "Isso mesmo"),
         (5, "Ainda não: era 4"),
         ("x", "parou com TypeError"),
     ],

@@ -196,6 +196,8 @@ def test_the_input_may_be_left_out(tokenizer):
 def test_bad_requests_are_refused(data):
     with pytest.raises(CourseError, match="divisão"):
         read_instructions("teste")
+    with pytest.raises(CourseError, match="nenhum exemplo"):
+        instruction_rows([], None, CONTEXT)
     with pytest.raises(CourseError, match="share"):
         mix([], [], 1.0)
     with pytest.raises(CourseError, match="antigas"):

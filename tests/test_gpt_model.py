@@ -21,7 +21,7 @@ from afina.gpt.loader import Windows
 from afina.gpt.model import GPT, GPTConfig, attention_maps, count_parameters, next_token_loss
 from afina.gpt.tokenizer import load_tokenizer
 from afina.gpt.train import Recipe, batch_of, evaluate, learning_rate_at, train
-from afina.gpt.weights import PARTS, from_gpt2, load_gpt, save_gpt, to_gpt2
+from afina.gpt.weights import PARTS, from_gpt2, load_gpt, read_tensors, save_gpt, to_gpt2, write_tensors
 from afina.runtime import course_root
 
 FOLDER = course_root() / "models" / "gpt-pt"
@@ -256,6 +256,15 @@ def test_too_long_unknown_and_empty_input_say_so(model, rows):
     for how in ({"temperature": -1}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.2}):
         with pytest.raises(CourseError, match="não servem"):
             generate(model, ids_of(1, 4), 3, **({"temperature": 1.0} | how))
+    for wrong in ({"steps": 0}, {"batch_size": 0}, {"evaluate_every": 2.5}):
+        with pytest.raises(CourseError, match=f"{next(iter(wrong))} é {next(iter(wrong.values()))}"):
+            Recipe(**({"steps": 1} | wrong))
+    silent = (ids_of(12), torch.full((12,), -100))
+    for nothing in ([], [silent]):
+        with pytest.raises(CourseError, match="nenhum token"):
+            evaluate(model, nothing)
+    with pytest.raises(CourseError, match="nenhum texto"):
+        training.whole_documents(load_tokenizer(FOLDER / "tokenizer.json"), [], 24)
     for some, others in (([], rows), (rows, [])):
         with pytest.raises(CourseError, match="nenhuma janela"):
             next(train(model, some, others, Recipe(steps=1)))
@@ -403,6 +412,15 @@ def test_a_checkpoint_of_another_run_or_a_cut_one_changes_nothing(rows, tmp_path
     for end in (50, 3000, -1):
         place.write_bytes(place.read_bytes()[:end])
         with pytest.raises(CourseError, match="cortado"):
+            next(train(model, rows, rows, recipe, place))
+    list(train(GPT(SMALL), rows, rows, recipe, place.with_name("whole.safetensors")))
+    tensors, written = read_tensors(place.with_name("whole.safetensors"))
+    no_moment = {name: tensor for name, tensor in tensors.items() if name != "optimizer.3.exp_avg_sq"}
+    no_step = {name: value for name, value in written.items() if name != "step"}
+    odd_moment = tensors | {"optimizer.0.exp_avg": tensors["optimizer.0.exp_avg"][:1]}
+    for its, text in ((no_moment, written), (tensors, no_step), (odd_moment, written)):
+        write_tensors(its, place, text)
+        with pytest.raises(CourseError, match="incompleto"):
             next(train(model, rows, rows, recipe, place))
     save_gpt(model, tmp_path)  # a file of weights is no checkpoint
     with pytest.raises(CourseError, match="vocab_size era desconhecido"):

@@ -226,7 +226,9 @@ def damaged_files() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", ["truncated", "wordpiece", "a list", "empty", "missing", "unknown part", "hole"])
+@pytest.mark.parametrize(
+    "kind", ["truncated", "wordpiece", "a list", "empty", "missing", "folder", "unknown part", "hole"]
+)
 def test_a_file_that_is_not_such_a_tokenizer_is_refused(kind, tmp_path):
     path = tmp_path / "tokenizer.json"
     if kind in ("unknown part", "hole"):
@@ -236,6 +238,8 @@ def test_a_file_that_is_not_such_a_tokenizer_is_refused(kind, tmp_path):
         else:
             content["model"]["merges"].append(["zzz", "!"])
         path.write_text(json.dumps(content), encoding="utf-8")
+    elif kind == "folder":
+        path.mkdir()
     elif kind != "missing":
         path.write_text(damaged_files()[kind], encoding="utf-8")
     with pytest.raises(CourseError, match=r"tokenizer\.json"):
@@ -325,10 +329,13 @@ def test_documents_are_read_plain_or_gzipped(tmp_path):
     ("name", "content"),
     # a fixed mtime: two workers that collect in different seconds must see the same test
     [("empty.txt", b" \n\n "), ("empty.txt.gz", gzip.compress(b"", mtime=0)), ("latin1.txt", b"a\xe7\xe3o"),
+     ("damaged.txt.gz", b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 9), ("a folder.txt", ...),
      ("cut.txt.gz", gzip.compress(b"oi" * 500, mtime=0)[:20]), ("not.txt.gz", b"plain"), ("absent.txt", None)],
 )  # fmt: skip
 def test_a_corpus_that_cannot_be_read_is_an_error(name, content, tmp_path):
-    if content is not None:
+    if content is ...:
+        (tmp_path / name).mkdir()
+    elif content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CourseError, match=name):
         read_documents(tmp_path / name)

@@ -113,7 +113,12 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int, width: int | None = None) -> list[Pair]:
-    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest, or `width`."""
+    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest, or `width`.
+
+    CourseError where there is no row, and for each row that `encode_example` refuses.
+    """
+    if not rows:
+        raise CourseError("não há nenhum exemplo.", "Confira o arquivo e a divisão.", where="instruction_rows")
     encoded = [encode_example(row, tokenizer, context) for row in rows]
     if width is not None:
         encoded.append(([tokenizer.end] * (width + 1), [IGNORED] * (width + 1)))  # sets the length, then leaves

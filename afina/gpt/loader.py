@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def read_documents(path: str | Path) -> list[str]:
         documents = [part.strip() for part in content.decode("utf-8").split("\n\n") if part.strip()]
     except FileNotFoundError:
         raise CourseError("o arquivo não existe.", "Confira o caminho do corpus.", where=path) from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise CourseError(
             f"não consigo ler o corpus: {error}.", "Copie ou baixe o arquivo de novo.", where=path
         ) from None

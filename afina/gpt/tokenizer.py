@@ -272,8 +272,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         for pair in model["merges"]:
             left, right = pair.split(" ") if isinstance(pair, str) else pair  # files before 2024 have "a b"
             merges[vocabulary[left], vocabulary[right]] = vocabulary[left + right]
-    except FileNotFoundError:
-        raise CourseError("o arquivo não existe.", "Confira o caminho; a aula 04 grava um.", where=path) from None
+    except OSError:
+        raise CourseError("não há este arquivo.", "Confira o caminho; a aula 04 grava um.", where=path) from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CourseError(
             f"não consigo ler este tokenizador ({type(error).__name__}: {error}).",

@@ -45,6 +45,12 @@ class Recipe:
     precision: str = "fp32"
     seed: int = SEED
 
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "evaluate_every"):
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < 1:
+                raise CourseError(f"{name} é {number!r}.", "Use um inteiro a partir de 1.", where="Recipe")
+
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
     """Warm-up in a straight line, then half a cosine down to a tenth (Loshchilov and Hutter, 2016)."""
@@ -78,7 +84,7 @@ def batch_of(step: int, rows: Sequence, recipe: Recipe) -> tuple[torch.Tensor, t
 
 @torch.no_grad()
 def evaluate(model: GPT, rows: Sequence, batch_size: int = 32) -> float:
-    """Mean loss of one token over all rows, in nats."""
+    """Mean loss of one token over all rows, in nats. CourseError where no token counts."""
     was_training, device = model.training, model.tokens.weight.device
     model.eval()
     total = count = 0
@@ -89,6 +95,8 @@ def evaluate(model: GPT, rows: Sequence, batch_size: int = 32) -> float:
         total += next_token_loss(model(inputs), targets).item() * counted
         count += counted
     model.train(was_training)
+    if not count:
+        raise CourseError("não há nenhum token em que medir a perda.", "Dê ao menos uma linha.", where="evaluate")
     return total / count
 
 
@@ -142,7 +150,10 @@ def save_checkpoint(path: Path, model: GPT, optimizer: torch.optim.Optimizer, st
 
 
 def load_checkpoint(path: Path, model: GPT, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """Put model and optimizer back where the checkpoint left them; returns the steps done. CourseError for another run's."""
+    """Put model and optimizer back where the checkpoint left them; returns the steps done.
+
+    CourseError, with both as they were, for another run's checkpoint and for one with a part missing.
+    """
     tensors, written = read_tensors(path)
     step = written.pop("step", None)
     for name, value in _run(model, recipe).items():
@@ -152,6 +163,10 @@ def load_checkpoint(path: Path, model: GPT, optimizer: torch.optim.Optimizer, re
                 "Apague o arquivo para começar de novo, ou volte à receita dele.",
                 where=path,
             )
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {f"optimizer.{n}.{part}": p.shape for n, p in enumerate(learning) for part in ("exp_avg", "exp_avg_sq")}
+    if step is None or any(name not in tensors or tensors[name].shape != shape for name, shape in moments.items()):
+        raise CourseError("o ponto salvo está incompleto.", "Apague o arquivo para começar de novo.", where=path)
     fill(model, {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}, path)
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
@@ -263,6 +278,8 @@ def windows(tokenizer: Tokenizer, texts: list[str], context: int) -> Windows:
 
 def whole_documents(tokenizer: Tokenizer, texts: list[str], context: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Rows of `context` tokens that hold whole documents: each row begins where a document does."""
+    if not texts:
+        raise CourseError("não há nenhum texto.", "O corpus está vazio: confira o arquivo.", where="whole_documents")
     rows = pack([[*tokenizer.encode(text), tokenizer.end] for text in texts], context)
     return list(zip(*pad([[tokenizer.end, *row] for row in rows], tokenizer.end), strict=True))
 

@@ -16,9 +16,10 @@ def check(answer: object, test: Callable[[object], bool | str]) -> None:
         return
     try:
         verdict = test(answer)
+        right = not isinstance(verdict, str) and bool(verdict)  # NumPy's and torch's True count, too
     except Exception as error:
-        verdict = f"seu código parou com {type(error).__name__}: {error}"
-    if verdict is True:
+        verdict, right = f"seu código parou com {type(error).__name__}: {error}", False
+    if right:
         print("✔ Isso mesmo!")
     else:
         print(f"✘ Ainda não: {verdict or 'confira a conta e tente de novo'}.")

@@ -493,7 +493,7 @@ for word in ("Benfica", "Porto", "Braga", "Lisboa"):
 assert sides("Porto")[0] > sides("Porto")[1] > sides("Benfica")[1] + 0.1
 
 # %% [markdown]
-# Porto fica mais perto dos clubes, que é como o corpus mais o usa, e mais perto das cidades do que o Benfica. Uma mistura. Para saber **qual** Porto é o da frase, o vetor precisa
+# Porto fica mais perto dos clubes, e ainda assim mais perto das cidades do que o Benfica. Uma mistura. Para saber **qual** Porto é o da frase, o vetor precisa
 # consultar os vizinhos. É o que faz a atenção, na próxima aula.
 
 # %% [markdown]

@@ -318,7 +318,7 @@ ids = torch.randint(500, (4, 64))
 with torch.no_grad():
     difference = (ours(ids) - reference(ids).logits).abs().max()
 print(f"maior diferença entre {4 * 64 * 500} notas: {difference:.1e}")
-assert difference < 1e-4 and torch.allclose(ours(ids), reference(ids).logits, rtol=1e-5, atol=1e-4)
+assert difference < 1e-5
 
 # %% [markdown]
 # E de volta: um modelo nosso vira um `GPT2LMHeadModel`, e daí em diante tudo o que lê GPT-2 lê o seu.

@@ -45,6 +45,7 @@ def training_megabytes(model):
     return 4 * (every + 3 * learning) / 1e6  # fp32: 4 bytes a number
 
 
+# %%
 gpt = fresh()
 print(f"{count_weights(gpt)[0]:,} pesos aprendem".replace(",", "."))
 print(f"{training_megabytes(gpt):.1f} MB para treinar, sem contar as ativações".replace(".", ","))
@@ -225,8 +226,10 @@ model = add_lora(fresh(), LoRASettings(rank=8, alpha=16))
 print(f"{len(lora_layers(model))} camadas vestidas, entre elas:")
 print(*list(lora_layers(model))[:4], sep="\n")
 
+# %%
 learning, every = count_weights(model)
-print(f"aprendem {learning:,} de {every:,} ({learning / every:.1%})".replace(",", "."))
+share = f"{100 * learning / every:.1f} %".replace(".", ",")
+print(f"aprendem {learning:,} de {every:,}".replace(",", ".") + f" ({share})")
 print(f"{training_megabytes(gpt):.1f} MB -> {training_megabytes(model):.1f} MB".replace(".", ","))
 assert learning < every / 10
 
@@ -600,6 +603,8 @@ error = {
     name: ((one - weight).norm() / weight.norm()).item()
     for name, one in {"NF4": nf4, "espaçados": uniform}.items()
 }
+
+# %%
 bits = 4 + 32 / 64  # four a weight and one fp32 scale for every 64
 print(
     {name: f"{value:.1%}" for name, value in error.items()}, f"com {bits} bits por peso, contra 32"

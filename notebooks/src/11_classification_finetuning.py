@@ -167,6 +167,7 @@ assert not torch.allclose(wrong[:1], alone, atol=1e-3)
 
 # %%
 from afina.gpt.classify import choose_what_learns, expected_calibration_error, fine_tune, predict
+from afina.gpt.lora import LoRASettings
 from afina.gpt.train import Recipe
 
 rates = {"head": 3e-2, "last block": 1e-3, "all": 5e-4, "LoRA": 2e-3}
@@ -353,7 +354,6 @@ frozen = {
 by_layers = pd.DataFrame(frozen).T.rename_axis("congelado").rename(columns=names_in_portuguese)
 assert by_layers["pesos"].is_monotonic_decreasing
 assert max(precision["two blocks frozen"], precision["last block"]) < precision["all"]
-assert by_layers["segundos"].iloc[-1] < by_layers["segundos"].iloc[0]
 by_layers.style.format(formats, decimal=",", thousands=".")
 
 # %% [markdown]
@@ -523,8 +523,6 @@ check(
 rank_2_weights = ...
 
 # %%
-from afina.gpt.lora import LoRASettings
-
 expected = choose_what_learns(fresh(), "LoRA", LoRASettings(rank=2))[0]
 check(rank_2_weights, lambda n: n == expected or "a cabeça também aprende; o primeiro número basta")
 
