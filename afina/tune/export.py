@@ -136,10 +136,10 @@ def reopen(folder: Path, load_in_4bit: bool = False, to_train: bool = False):
     settings = folder / "adapter_config.json"
     with quiet():
         if not settings.is_file():
-            return load_base(folder)
+            return load_base(folder, load_in_4bit)
         from peft import PeftModel
 
-        base = json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = base or json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
         model, tokenizer = load_base(base, load_in_4bit)
         return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
 
