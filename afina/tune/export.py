@@ -126,11 +126,11 @@ def save(model, tokenizer, folder: Path) -> Path:
     return folder
 
 
-def reopen(folder: Path, load_in_4bit: bool = False, to_train: bool = False):
+def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = None, to_train: bool = False):
     """(model, tokenizer) of a folder that `save` wrote. An adapter finds its base by the path or hub name saved with it.
 
-    `load_in_4bit` for an adapter that was trained beside a base in 4 bits, if the same logits are wanted; `to_train` for one
-    that goes on learning from where it stopped.
+    `base` is for one whose base has moved; `load_in_4bit` for one that was trained beside a base in 4 bits, if the same
+    logits are wanted; `to_train` for one that goes on learning from where it stopped.
     """
     folder = Path(folder)
     settings = folder / "adapter_config.json"
