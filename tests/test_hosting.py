@@ -82,21 +82,22 @@ def test_a_plan_by_hand():
     traffic = Traffic(
         86_400, prompt_tokens=100, answer_tokens=100, peak=3
     )  # 3 requests, 300 tokens a second at the peak
-    (choice,) = hosting.plan(size, "bf16", traffic, 200, answer_seconds=4, machines=[Machine("m", 4, 2.0)])
+    (choice,) = hosting.plan(size, "bf16", traffic, {"m": 200}, answer_seconds=4, machines=[Machine("m", 4, 2.0)])
     assert choice.machines == 2
     assert choice.memory.weights == 2.0
     assert choice.memory.cache == pytest.approx(2 * 10 * 100 * 6 * 200 * 2 / 1e9)  # 12 open conversations, 6 on each
     assert choice.busy == pytest.approx(100 / 400)
     assert choice.usd_a_month == 2 * 2.0 * 730
     assert choice.usd_a_million == pytest.approx(2 * 2.0 * 730 / (86_400 * 730 / 24 * 100 / 1e6))
-    assert choice.fits and "25% ocupada" in str(choice)
+    assert choice.fits and "25% do tempo ocupada" in str(choice)
 
 
 def test_what_does_not_fit_says_so():
-    choices = hosting.plan(hosting.SEVENTY_BILLION, "bf16", Traffic(1000), 300)
+    choices = hosting.plan(hosting.SEVENTY_BILLION, "bf16", Traffic(1000), {"T4": 300})
     fitting = [choice.machine.name for choice in choices if choice.fits]
-    assert fitting == ["4 × A100"]
-    assert "não cabe" in str(choices[0])
+    assert fitting == ["nó de 4 A100"]
+    assert "não cabe" in str(choices[1])
+    assert choices[-1].usd_a_month is None and "velocidade não medida" in str(choices[-1])  # no speed, no price
 
 
 def test_the_card_of_the_first_text_trains_four_billion_weights_only_with_qlora():
@@ -133,14 +134,15 @@ def test_prices_are_dated_and_sourced():
     assert str(hosting.DATABASE) == "preço não verificado"
     assert "não verificado" in str(hosting.STORAGE) and "não verificado" not in str(hosting.GATEWAY)
     assert str(hosting.FUNCTION_TIME).startswith("US$ 0,0000166667 por GB")
-    (choice,) = hosting.plan(TINYLLAMA, "nf4", Traffic(10), 100, machines=[hosting.RTX_3080])
+    (choice,) = hosting.plan(TINYLLAMA, "nf4", Traffic(10), {"RTX 3080": 100}, machines=[hosting.RTX_3080])
     assert choice.usd_a_month is None and "não verificado" in str(choice)
 
 
 @pytest.mark.parametrize("call", [
     lambda: hosting.weight_bytes(TINYLLAMA, "fp7"), lambda: hosting.training_memory(TINYLLAMA, "magic"),
     lambda: Traffic(0), lambda: Traffic(10, peak=0.5), lambda: hosting.memory(TINYLLAMA, "bf16", 0),
-    lambda: hosting.plan(TINYLLAMA, "bf16", Traffic(10), 0),
+    lambda: hosting.plan(TINYLLAMA, "bf16", Traffic(10), {"L4": 0}),
+    lambda: hosting.plan(TINYLLAMA, "bf16", Traffic(10), {"L5": 9}),
 ])  # fmt: skip
 def test_impossible_requests_are_refused(call):
     with pytest.raises(CourseError):

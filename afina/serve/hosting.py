@@ -2,11 +2,11 @@
 
     size = read_size("models/llama-base")            # or TINYLLAMA, FOUR_BILLION, EIGHT_BILLION, SEVENTY_BILLION
     memory(size, "nf4", conversations=8, tokens=2048).total
-    for choice in plan(EIGHT_BILLION, "nf4", Traffic(requests_a_day=5_000), tokens_a_second=600):
+    for choice in plan(EIGHT_BILLION, "nf4", Traffic(requests_a_day=5_000), measured={"L4": 600}):
         print(choice)
 
-Memory is arithmetic. Speed is not: `tokens_a_second` is what you measured on that machine, and no default pretends to know
-it. Prices are dated, with their source; one without a source is None, one from second hand says so.
+Memory is arithmetic. Speed is not: `measured` is what you saw on that machine, and no default pretends to know it. Prices
+are dated, with their source; one without a source is None, one from second hand says so.
 
 Sources (read on `READ_ON`, in stored copies of the pages):
   [hf]      huggingface.co/docs/inference-endpoints/support/pricing: dollars an hour of each machine (copy of late 2025)
@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,7 +179,7 @@ MACHINES = (
     Machine("L40S", 48, 1.80, "hf"),
     Machine("A100", 80, 2.50, "hf"),
     Machine("H200", 141, 5.00, "hf"),
-    Machine("4 × A100", 320, 10.00, "hf"),
+    Machine("nó de 4 A100", 320, 10.00, "hf"),
 )
 RTX_3080 = Machine("RTX 3080", 10, None)  # the card that the course's first text asks for
 
@@ -233,49 +233,64 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Choice:
-    """One machine for one model and one traffic: does it fit, how many, how busy, how much."""
+    """One machine for one model and one traffic: does it fit and, where its speed was measured, how many and how much."""
 
     machine: Machine
-    memory: Memory
-    machines: int
-    busy: float  # share of the machines' speed that the mean of the day uses
-    usd_a_month: float | None
-    usd_a_million: float | None  # of tokens of answers
+    memory: Memory  # of each machine
+    machines: int | None = None  # None: nobody measured the speed there
+    busy: float | None = None  # share of the machines' speed that the mean of the day uses
+    usd_a_month: float | None = None
+    usd_a_million: float | None = None  # of tokens of answers
 
     @property
     def fits(self) -> bool:
         return self.memory.total <= self.machine.memory_gb
 
     def __str__(self) -> str:
+        name, room = self.machine.name, f"{self.memory.total:.1f} de {self.machine.memory_gb:g} GB".replace(".", ",")
         if not self.fits:
-            return f"{self.machine.name}: não cabe ({self.memory.total:.1f} de {self.machine.memory_gb:g} GB)"
-        cost = "preço não verificado" if self.usd_a_month is None else f"{dollars(self.usd_a_month)} por mês"
-        return f"{self.machines} × {self.machine.name}: {self.memory.total:.1f} GB, {self.busy:.0%} ocupada, {cost}"
+            return f"{name}: não cabe ({room})"
+        if self.machines is None:
+            return f"{name}: cabe ({room}); velocidade não medida"
+        cost = "preço não verificado"
+        if self.usd_a_month is not None:
+            cost = f"{dollars(self.usd_a_month)} por mês, {dollars(self.usd_a_million)} por milhão de tokens"
+        return f"{self.machines} × {name}: {room}, {self.busy:.0%} do tempo ocupada, {cost}"
 
 
 def plan(
     size: Size,
     precision: str,
     traffic: Traffic,
-    tokens_a_second: float,
+    measured: Mapping[str, float],
     answer_seconds: float = 5.0,
     machines: Sequence[Machine] = MACHINES,
 ) -> list[Choice]:
     """For each machine, whether the model fits and what the traffic costs there, always on.
 
-    `tokens_a_second` is what one machine writes with its batch full: measure it there (lesson 17, part 6). Open conversations
-    are arrivals times `answer_seconds` (Little, 1961), shared by the machines.
+    `measured`: {name of a machine: tokens a second that it writes with its batch full}, by your own measure (lesson 17, part
+    6). Conversations open at once are arrivals times `answer_seconds` (Little, 1961), shared by the machines. CourseError for
+    a name that is not among the machines.
     """
-    if tokens_a_second <= 0 or answer_seconds <= 0:
+    names = [machine.name for machine in machines]
+    if strange := sorted(set(measured) - set(names)):
+        raise CourseError(
+            f"não conheço a máquina {', '.join(strange)}.", f"As da tabela são: {', '.join(names)}.", "plan"
+        )
+    if answer_seconds <= 0 or not all(speed > 0 for speed in measured.values()):
         raise CourseError("velocidade e tempo de resposta são maiores que zero.", "Meça-os primeiro.", where="plan")
-    count = max(1, math.ceil(traffic.peak_tokens_a_second / tokens_a_second))
     arrivals = traffic.requests_a_day / 86_400 * traffic.peak
-    open_at_once = max(1, math.ceil(arrivals * answer_seconds / count))
-    need = memory(size, precision, open_at_once, traffic.prompt_tokens + traffic.answer_tokens)
-    busy = traffic.peak_tokens_a_second / traffic.peak / (count * tokens_a_second)
     answered = traffic.requests_a_month * traffic.answer_tokens / 1e6
     choices = []
     for machine in machines:
+        speed = measured.get(machine.name)
+        count = max(1, math.ceil(traffic.peak_tokens_a_second / speed)) if speed else 1
+        open_at_once = max(1, math.ceil(arrivals * answer_seconds / count))
+        need = memory(size, precision, open_at_once, traffic.prompt_tokens + traffic.answer_tokens)
+        if not speed:
+            choices.append(Choice(machine, need))
+            continue
+        busy = traffic.peak_tokens_a_second / traffic.peak / (count * speed)
         usd = None if machine.usd_an_hour is None else count * machine.usd_an_hour * HOURS
         choices.append(Choice(machine, need, count, busy, usd, None if usd is None else usd / answered))
     return choices
