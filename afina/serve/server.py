@@ -41,6 +41,7 @@ BODY_LIMIT = 256 << 10  # bytes
 BODY_SECONDS = 10.0  # to send it
 READ_SECONDS = 5.0  # beyond the deadline, for a client to read what is left
 CONNECTIONS = 512
+KEEP_ALIVE = 30  # seconds that a quiet connection stays open
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
 HEADERS = {
@@ -363,7 +364,8 @@ class Service:
         if not ids:
             raise ApiError(400, "Não sobrou nada para o modelo ler.", "invalid_value", "messages")
         turn.prompt_tokens = len(ids)
-        line = Line(c.tokenizer, turn, ids, c.context, c.ends)
+        ends = {-1} if body.get("ignore_eos") is True else c.ends  # vLLM's, to measure answers of one length
+        line = Line(c.tokenizer, turn, ids, c.context, ends)
         head = {"id": "chatcmpl-" + secrets.token_hex(12), "created": int(time.time()), "model": c.name}
         if body.get("stream"):
             options = body.get("stream_options")
@@ -459,7 +461,8 @@ async def _gone(request: Request) -> None:
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there. CourseError: the port is taken, or the address is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
+    # with the protocol named, asyncio sends without waiting for more (TCP_NODELAY): else each answer may wait 40 ms
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name != "nt":
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -503,7 +506,8 @@ def main(argv: list[str] | None = None) -> int:
     service = Service(checkpoint, key, store, args.batch, args.queue, args.timeout)
     config = uvicorn.Config(
         service.application(), lifespan="on", log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=1, backlog=CONNECTIONS,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1, backlog=CONNECTIONS,
     )  # fmt: skip
     asyncio.run(_serve(uvicorn.Server(config), door, service, out))
     sys.stdout.flush()

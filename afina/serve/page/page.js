@@ -66,7 +66,7 @@ function show(turn) {
   item.className = turn.role;
   item.querySelector(".who").textContent = turn.role === "user" ? "Você" : card ? card.id : "Modelo";
   if (turn.role === "user") {
-    item.querySelectorAll(".actions, .correction").forEach(part => part.remove());
+    item.querySelectorAll(".actions, .correction, .state").forEach(part => part.remove());
     item.querySelector(".text").textContent = turn.text;
   } else {
     item.querySelectorAll(".thumb").forEach(thumb => thumb.addEventListener("click", () => {
@@ -81,6 +81,7 @@ function show(turn) {
       list.replaceChildren(...labels.map(([label]) => new Option(label)));
       (labels.length ? list : text).value = turn.correction ?? turn.text;
       form.hidden = false;
+      form.scrollIntoView({block: "nearest"});
       (labels.length ? list : text).focus();
     });
     const close = () => { form.hidden = true; fix.focus(); };
