@@ -89,22 +89,16 @@ for folder in (adapter, merged):
 # | `adapter_config.json` | posto, escala, matrizes, e **qual é a base** | não se sabe onde encaixar |
 # | `adapter_model.safetensors` | só as matrizes `A` e `B` | a base, como veio |
 #
-# Vamos abrir um por um. Primeiro o desenho:
-
-# %% [markdown] id="config"
+# Vamos abrir um por um.
+#
 # ### O desenho
 
 # %%
 import json
 
 config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
-for name in (
-    "architectures",
-    "num_hidden_layers",
-    "hidden_size",
-    "intermediate_size",
-    "vocab_size",
-):
+shown = "architectures num_hidden_layers hidden_size intermediate_size vocab_size"
+for name in shown.split():
     print(f"{name:<20} {config[name]}")
 
 # %% [markdown]
@@ -127,9 +121,7 @@ print(f"{by_hand:,} pesos".replace(",", "."))
 raw = (merged / "model.safetensors").read_bytes()
 length = int.from_bytes(raw[:8], "little")
 header = json.loads(raw[8 : 8 + length])
-print(
-    "cabeçalho de", length, "bytes;", len(header) - 1, "tensores; o resto:", header["__metadata__"]
-)
+print(f"cabeçalho de {length} bytes, {len(header) - 1} tensores; os três primeiros:")
 for name in list(header)[1:4]:
     print(name, header[name])
 
@@ -163,10 +155,9 @@ class Gift:
 
 pickle.loads(pickle.dumps(Gift()))
 
-# %% [markdown]
-# Um safetensors só tem números: não há o que rodar. Por isso o curso não abre outra coisa, e nunca usa `trust_remote_code`.
-
 # %% [markdown] id="adapter-files"
+# Um safetensors só tem números: não há o que rodar. Por isso o curso não abre outra coisa, e nunca usa `trust_remote_code`.
+#
 # ### O adaptador
 #
 # O mesmo leitor, agora no outro arquivo. `read_header` é o que você acabou de fazer, com os erros tratados:
@@ -176,23 +167,16 @@ from afina.serve.hosting import read_header
 
 pieces = read_header(adapter / "adapter_model.safetensors")
 about = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-print(
-    "base:",
-    about["base_model_name_or_path"],
-    "· posto",
-    about["r"],
-    "· escala",
-    about["lora_alpha"],
-)
+base_name = about["base_model_name_or_path"]
+print(f"base {base_name}, posto {about['r']}, escala {about['lora_alpha']}")
 for key in list(pieces)[:2]:
     print(key.removeprefix("base_model.model.model."), pieces[key]["shape"])
 total = sum(np.prod(of["shape"]) for of in pieces.values())
 print(f"{total} pesos, {total / by_hand:.0%} dos da base")
 
-# %% [markdown]
-# Repare na linha `base`: o adaptador guarda um **caminho**. Mude a pasta de lugar, ou mande só o adaptador a um colega, e ele não abre. O fundido não depende de ninguém.
-
 # %% [markdown] id="chat-template"
+# Repare na linha `base`: o adaptador guarda um **caminho**. Mude a base de lugar, ou mande só o adaptador a um colega, e ele não abre, até alguém dizer onde ela está (`afina serve --base`). O fundido não depende de ninguém.
+#
 # ### A conversa
 #
 # Uma API de chat recebe mensagens; o modelo lê texto. Quem traduz é o *chat template*, um pequeno programa que viaja com o tokenizador:
@@ -207,26 +191,20 @@ print(len(ids), "tokens:", [tokenizer.decode([i]) for i in ids[:9]], "…")
 # %% [markdown] id="reopen"
 # ## 3. Reabrir e perguntar
 #
-# Três modelos, a mesma pergunta: a base sozinha, a base com o adaptador, o fundido.
+# Três modelos, a mesma pergunta: a base sozinha, a base com o adaptador, o fundido. A base responde do seu jeito; os outros dois, do jeito que foi ensinado. **Prova**: no exame inteiro, adaptador e fundido dizem o mesmo.
 
 # %%
 from afina.serve.improve import answers
 from afina.tune.export import reopen
 from afina.tune.sft import load_base
 
-people = {"base": load_base(base)[0], "adaptador": reopen(adapter)[0], "fundido": opened}
-for name, one in people.items():
-    print(f"{name:<10} {answers(one, tokenizer, exam['material'][1:2])[0]}")
-
-# %% [markdown]
-# A base responde do seu jeito; os outros dois, do jeito que foi ensinado, e do mesmo. **Prova**, no exame inteiro:
-
-# %%
 pairs = [pair for kind in TAUGHT for pair in exam[kind]]
+people = {"base": load_base(base)[0], "adaptador": reopen(adapter)[0], "fundido": opened}
 told = {name: answers(one, tokenizer, pairs) for name, one in people.items()}
+for name, texts in told.items():
+    print(f"{name:<10} {texts[41]}")
 same = np.mean([a == b for a, b in zip(told["adaptador"], told["fundido"], strict=True)])
 assert same > rt.pick(cpu=0.99, gpu=0.9)
-print(f"adaptador e fundido dizem o mesmo em {same:.0%} das {len(pairs)} perguntas")
 
 # %% [markdown] id="quantised"
 # ## 4. Quantizar, ou não
@@ -266,9 +244,6 @@ for name, one in kinds.items():
     marks = score(one, tokenizer, {kind: exam[kind] for kind in TAUGHT})
     rows[name] = {"KB": one.get_memory_footprint() / 1000, "nota": np.mean(list(marks.values()))}
     rows[name] |= {f"tokens/s ({n})": speed(one, n) for n in (1, 16)}
-
-# %%
-# NBVAL_IGNORE_OUTPUT
 precisions = pd.DataFrame(rows).T
 assert precisions.loc["nf4", "KB"] < precisions.loc["bf16", "KB"] < precisions.loc["fp32", "KB"]
 assert precisions["nota"].min() > precisions["nota"].max() - 0.1
@@ -353,7 +328,7 @@ for kind in TAUGHT:
     )
 
 # %% [markdown] id="stream"
-# **Em pedaços** (*streaming*): o servidor manda cada token assim que o escreve. A resposta inteira demora o mesmo, mas quem espera começa a ler logo.
+# **Em pedaços** (*streaming*): o servidor manda cada token assim que o escreve. A resposta inteira demora o mesmo, mas quem espera começa a ler logo. Aqui são milissegundos; num modelo grande, é a diferença entre meio segundo e dez.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -372,8 +347,7 @@ from afina.teach.figures import show_picture
 
 show_picture(
     rt.root / "docs" / "chat_page.png",
-    alt="Página de conversa: a marca foi respondida certo e recebeu o polegar para cima; a cor foi respondida errado, "
-    "e a pessoa escreve a resposta certa no campo de correção.",
+    alt="Página de conversa: a marca saiu certa e ganhou o polegar para cima; a cor saiu errada, e a pessoa escreve a certa.",
     width=560,
 )
 
@@ -420,7 +394,7 @@ for place in (adapter, merged, rt.models / "gpt-pt"):
 # Um modelo escreve um token por vez, e a maior parte do tempo de cada passo não depende de quantas conversas há no lote: você viu na parte 4. Por isso o servidor não atende um de cada vez. A cada passo ele junta quem está
 # esperando (*continuous batching*): quem chega entra, quem termina sai.
 #
-# Medimos com 1, 4 e 16 clientes, cada um perguntando sem parar:
+# Medimos com 1, 4 e 16 clientes, cada um perguntando sem parar. Para comparar, toda resposta tem 80 tokens: `ignore_eos`, que o vLLM também conhece, manda seguir depois do fim.
 
 # %%
 from concurrent.futures import ThreadPoolExecutor
@@ -431,14 +405,14 @@ def one_client(pairs):
     seen = []
     for asked, _ in pairs:
         start = time.perf_counter()
-        usage = ask(client, server.model, asked).usage
-        seen.append((time.perf_counter() - start, usage.completion_tokens))
+        reply = ask(client, server.model, asked, max_tokens=80, extra_body={"ignore_eos": True})
+        seen.append((time.perf_counter() - start, reply.usage.completion_tokens))
     return seen
 
 
-def crowd(clients, each=12):
+def crowd(clients, each=5):
     """(seconds of every answer, tokens a second in all) with so many clients at once."""
-    shares = [(taught[n::clients] * 2)[:each] for n in range(clients)]
+    shares = [taught[n * each : (n + 1) * each] for n in range(clients)]
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         seen = [pair for part in pool.map(one_client, shares) for pair in part]
@@ -447,17 +421,15 @@ def crowd(clients, each=12):
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-crowd(2, 4)  # warms up
+crowd(2, 2)  # warms up
 loads = {clients: crowd(clients) for clients in (1, 4, 16)}
 for clients, (seconds, rate) in loads.items():
     middle, slow = np.percentile(seconds, [50, 95]) * 1000
-    print(
-        f"{clients:>2} clientes: {rate:5.0f} tokens/s, metade em {middle:.0f} ms, 95% em {slow:.0f} ms"
-    )
+    print(f"{clients:>2}: {rate:5.0f} tokens/s; metade em {middle:.0f} ms, 95% em {slow:.0f} ms")
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-from afina.teach.figures import BLUE, GREEN, MIST, ORANGE, RED, figure, show
+from afina.teach.figures import BLUE, GREEN, ORANGE, RED, SKY, figure, show
 
 counts = list(loads)
 fig, (left, right) = figure(height=3, columns=2)
@@ -475,7 +447,7 @@ show(
 )
 
 # %% [markdown] id="load-verdict"
-# Com mais clientes, cada um espera mais, e o servidor rende mais: são os dois lados do lote. Os números são desta máquina, onde os clientes disputam os mesmos dois núcleos com o servidor; a forma das curvas é o que se leva.
+# Com dezesseis clientes, cada um espera mais que sozinho, e o servidor rende muito mais: são os dois lados do lote. Os números são desta máquina, onde os clientes disputam os mesmos dois núcleos com o servidor; a forma das curvas é o que se leva.
 # A comparação com `generate()`, um pedido de cada vez, está em `benchmarks/serve.py`.
 
 # %% [markdown] id="improves"
@@ -517,8 +489,8 @@ def complain(asked, right):
 
 
 customers = questions(ASKED, 40, seed=11)
-with ThreadPoolExecutor(8) as pool:
-    list(pool.map(lambda pair: complain(*pair), customers))
+for asked_then, right_then in customers:
+    complain(asked_then, right_then)
 
 # %% [markdown] id="sqlite"
 # Onde foi parar? Num arquivo SQLite, um banco de dados que é um arquivo só e vem com o Python:
@@ -529,12 +501,10 @@ from afina.serve.feedback import Feedback
 store = Feedback(folder / "v1.sqlite")
 notes = pd.DataFrame(store.rows())
 print(len(notes), "opiniões;", (notes["rating"] == "down").sum(), "polegares para baixo")
-notes[["answer", "rating", "correction"]].tail(3)
-
-# %%
 again = ask(client, server.model, asked).choices[0].message.content
 assert again == first and fingerprint(adapter) == before
-print("depois de 40 correções guardadas, ele ainda diz:", again)
+print("e depois de todas elas, o modelo ainda diz:", again)
+notes[["answer", "rating", "correction"]].tail(3)
 
 # %% [markdown]
 # As correções são **dados**, não aprendizado. Viram aprendizado quando alguém as revisa, treina de novo, e confere.
@@ -547,6 +517,7 @@ print("depois de 40 correções guardadas, ele ainda diz:", again)
 export = store.export(folder / "exportado")
 print(export.counts)
 print(export.chat.read_text(encoding="utf-8").splitlines()[0])
+print(export.pairs.read_text(encoding="utf-8").splitlines()[0])
 assert export.ok
 
 # %% [markdown] id="second-tuning"
@@ -577,7 +548,7 @@ table.round(2)
 
 # %%
 fig, ax = figure(height=3)
-for n, (name, color) in enumerate(zip(table, (MIST, RED, GREEN), strict=True)):
+for n, (name, color) in enumerate(zip(table, (SKY, RED, GREEN), strict=True)):
     ax.bar(
         [x + 0.27 * n - 0.27 for x in range(len(table))], table[name], 0.25, label=name, color=color
     )
@@ -614,9 +585,6 @@ for without, having in rounds:
     print(
         f"corrigido {without[ASKED]:.2f} e {having[ASKED]:.2f}; os outros {kept[0]:.2f} e {kept[1]:.2f}"
     )
-
-# %%
-for without, having in rounds:
     assert without[ASKED] > 0.7 and having[ASKED] > 0.7  # the corrected kind rises, both ways
     assert all(having[kind] > launch[kind] - 0.15 for kind in TAUGHT)  # rehearsed: the others stay
     assert np.mean([without[kind] for kind in TAUGHT]) < 0.5  # alone: they fall
@@ -638,28 +606,18 @@ assert may_publish(launch, rehearsed, ASKED)
 
 # %%
 next_version = save(merge(second), tokenizer, rt.build / "17_atendente_v2")
-with serving(next_version, feedback=folder / "v2.sqlite", show=False) as newer:
-    improved = ask(newer.client(), newer.model, asked)
+newer = serving(next_version, feedback=folder / "v2.sqlite", show=False)
+improved = ask(newer.client(), newer.model, asked).choices[0].message.content
+server.close()
 print("v1:", first)
-print("v2:", improved.choices[0].message.content, f"  (certo: {right})")
+print("v2:", improved, f"  (certo: {right})")
 
 # %% [markdown] id="loop"
-# O ciclo inteiro, que a aula 01 desenhou:
-
-# %%
-from afina.teach.figures import FEEDBACK_ALT, feedback_loop
-
-show(feedback_loop(), alt=FEEDBACK_ALT)
-
-# %% [markdown]
-# Três cuidados que a simulação esconde:
+# É o ciclo inteiro que a [aula 01](01_core_concepts.ipynb) desenhou: uso, registro, revisão, exemplos, ajuste, exame, publicação. Três cuidados que a simulação esconde:
 #
 # - **Revise antes de treinar.** Clientes erram, brincam e sabotam. Correção que ninguém leu é porta aberta para envenenar o modelo.
 # - **Peça licença e apague.** Conversas têm dados pessoais. Diga que guarda, guarde pouco, e atenda a quem pedir para apagar (LGPD).
 # - **O exame não sai das correções.** Os títulos do exame nunca estiveram em treino nenhum: é o que faz da nota uma prova.
-
-# %%
-server.close()
 
 # %% [markdown] id="hosting"
 # ## 8. Onde hospedar, e quanto custa
@@ -668,7 +626,7 @@ server.close()
 #
 # | opção | exemplos | roda o modelo? | boa para | cuidado |
 # | --- | --- | --- | --- | --- |
-# | servidor próprio | Nginx ou IIS na frente, `afina serve` ou vLLM atrás | sim | controle, dados que não saem de casa, uso constante | você conserta às três da manhã; pague-se em anos |
+# | servidor próprio | Apache, Nginx ou IIS na frente, `afina serve` ou vLLM atrás | sim | controle, dados que não saem de casa, uso constante | quem conserta às três da manhã é você; paga-se em anos |
 # | máquina na nuvem | EC2, Compute Engine, Hugging Face Endpoints | sim | GPU por hora, crescer e diminuir | parada também cobra |
 # | armazenamento de objetos | S3, Cloud Storage, Blob Storage | não: guarda os arquivos | versões do modelo, cópias, entrega às máquinas | bucket público por engano |
 # | API gateway | API Gateway, Apigee, API Management | não: fica na porta | chaves, limites por cliente, registro | o tempo-limite: a API HTTP da AWS corta em [30 segundos](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html) |
@@ -676,8 +634,7 @@ server.close()
 # | funções | Lambda, Cloud Functions | sim, modelos pequenos, em CPU | uso raro: parada é grátis | até [10 GB e 15 minutos](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) na Lambda; a primeira chamada espera carregar |
 #
 # Na prática elas se somam: objetos guardam, uma máquina roda, o gateway protege, o banco anota.
-
-# %% [markdown] id="memory"
+#
 # ### Cabe?
 #
 # A memória é aritmética: **pesos** (quantos, vezes os bytes de cada), **cache** (chaves e valores de cada token de cada conversa aberta, aula 09) e uma folga. `afina.serve.hosting` faz a conta. Antes de confiar, confira-a no modelo que está aqui:
@@ -717,10 +674,9 @@ for method in ("full", "lora", "qlora"):
     verdict = "cabe, com folga" if need < 5 else "cabe apertado" if need < 10 else "não cabe"
     print(f"{method:<6} {need:5.1f} GB  {verdict} em {hosting.RTX_3080.memory_gb} GB")
 
-# %% [markdown]
-# Meia verdade: treinar tudo pede mais de seis placas dessas. Com QLoRA, uma basta.
-
 # %% [markdown] id="cost"
+# Meia verdade: treinar tudo pede mais de seis placas dessas. Com QLoRA, uma basta.
+#
 # ### Quanto por mês?
 #
 # O custo é a hora da máquina, vezes as horas, vezes quantas. Quantas, depende do tráfego **no pico** e de quantos tokens por segundo **uma** escreve. Esse número ninguém sabe por você; para o nosso atendente, você acabou de medir:
@@ -733,7 +689,9 @@ measured = {"CPU, 4 núcleos": loads[16][1]}  # measured on yours: rent one and 
 print(hosting.plan(size, "fp32", traffic, measured, answer_seconds=1)[0])
 
 # %% [markdown]
-# Cinquenta mil perguntas por dia numa máquina de cem dólares por mês: um modelo pequeno e bem ajustado é barato. Agora um de 8 bilhões, para respostas longas. Não temos a placa; **suponha** que você mediu 600 tokens por segundo na L4 e 2.500 na A100:
+# Cinquenta mil perguntas por dia numa máquina de cem dólares por mês: um modelo pequeno e bem ajustado é barato. O preço por milhão de tokens não parece, porque ela passa quase o tempo todo parada, e paga-se do mesmo modo: encher a máquina é o que barateia.
+#
+# Agora um de 8 bilhões, para respostas longas. Não temos a placa; **suponha** que você mediu 600 tokens por segundo na L4 e 2.500 na A100:
 
 # %%
 traffic = hosting.Traffic(requests_a_day=50_000, prompt_tokens=300, answer_tokens=200, peak=5)
@@ -750,13 +708,14 @@ for price in hosting.PRICES:
     print(f"{price.what:<32} {price}")
 
 # %% [markdown] id="break-even"
-# Função ou máquina ligada? A função cobra por pedido e dorme de graça; a máquina cobra sempre. Para um modelo pequeno (2 GB, 4 segundos por resposta em CPU):
+# Função ou máquina ligada? A função cobra por pedido e dorme de graça; a máquina cobra sempre. Para um modelo pequeno (2 GB, 4 segundos por resposta em CPU, sem contar a franquia gratuita):
 
 # %%
 days = np.logspace(1, 4.5, 30)
 function = [hosting.function_month(hosting.Traffic(n), memory_gb=2, answer_seconds=4) for n in days]
 machine = hosting.MACHINES[0].usd_an_hour * hosting.HOURS
 crossing = days[np.searchsorted(function, machine)]
+print(f"cruzam-se perto de {crossing:,.0f} pedidos por dia".replace(",", "."))
 fig, ax = figure(height=3)
 ax.loglog(days, function, color=BLUE, label="função, por pedido")
 ax.axhline(machine, color=ORANGE, label="máquina de 4 núcleos, sempre ligada")
@@ -771,7 +730,7 @@ show(
 # Com poucos pedidos, a função custa centavos. Depois do cruzamento, a máquina ligada vence. E a sua placa, em casa? Ponha os seus números:
 
 # %%
-mine = hosting.own_month(price_usd=700, watts=350, usd_a_kwh=0.17)  # yours: price, power, tariff
+mine = hosting.own_month(price_usd=700, watts=350, usd_a_kwh=0.17)  # an example: put yours
 print(f"US$ {mine:.0f} por mês, ligada sempre, paga em 36 meses")
 
 # %% [markdown] id="security"
@@ -792,7 +751,7 @@ print(f"US$ {mine:.0f} por mês, ligada sempre, paga em 36 meses")
 # | O texto do usuário pode dar ordens? | injeção de instruções | o modelo não tem ferramentas nem segredos: nada a roubar |
 # | A chave está no código? | segredo exposto | não: variável de ambiente, nunca em célula |
 #
-# A última linha da injeção merece atenção: não há remédio certo contra ela. O que funciona é não dar ao modelo nada que não possa cair em mãos erradas.
+# A injeção merece atenção: não há remédio certo contra ela. O que funciona é não dar ao modelo nada que não possa cair em mãos erradas.
 
 # %% [markdown] id="vllm"
 # ## 10. Crescer
@@ -800,12 +759,12 @@ print(f"US$ {mine:.0f} por mês, ligada sempre, paga em 36 meses")
 # O servidor do curso é para aprender e para poucos. Para muitos, use um motor pronto, como o [vLLM](https://docs.vllm.ai): o mesmo lote contínuo da parte 6, com a memória do cache em páginas e código próprio de GPU. Ele lê a mesma pasta e fala a mesma API:
 #
 # ```bash
-# pip install vllm                                                       # em uma máquina com GPU NVIDIA
+# pip install vllm
 # vllm serve minha-pasta/atendente_fundido --port 8000 --api-key "$CHAVE"
 # vllm serve TinyLlama/TinyLlama-1.1B-Chat-v1.0 --enable-lora --lora-modules atendente=minha-pasta/atendente
 # ```
 #
-# A segunda forma deixa uma base na placa e troca adaptadores por pedido: o nome do adaptador vai no campo `model`. **Não rodamos o vLLM aqui**: ele pede GPU, e o `llama-base`, com cabeças de 32 colunas, é menor do que ele espera. Use o modelo do perfil `gpu`.
+# A segunda forma deixa uma base na placa e troca adaptadores por pedido: o nome do adaptador vai no campo `model`. **Não rodamos o vLLM aqui**: ele pede uma GPU NVIDIA, e os comandos são os da [documentação dele](https://docs.vllm.ai/en/v0.8.5/features/lora.html). Use o modelo que você treinou no perfil `gpu`.
 #
 # O cliente é o mesmo, linha por linha. Só o endereço muda:
 
@@ -818,9 +777,9 @@ def connect(url, key):
 
 # elsewhere = connect("http://127.0.0.1:8000/v1", os.environ["CHAVE"])
 # ask(elsewhere, "atendente", "Qual é a marca? …")
-with serving(next_version, feedback=folder / "v2.sqlite", show=False) as newer:
-    here = connect(newer.base_url, newer.api_key)
-    print(ask(here, newer.model, exam["marca"][3][0]).choices[0].message.content)
+here = connect(newer.base_url, newer.api_key)
+print(ask(here, newer.model, exam["marca"][3][0]).choices[0].message.content)
+newer.close()
 
 # %% [markdown]
 # ## Sua vez
@@ -854,9 +813,8 @@ check(
 first_layer_bytes = ...
 
 # %%
-wanted = sum(
-    np.prod(of["shape"]) * 4 for key, of in header.items() if key.startswith("model.layers.0.")
-)
+layer = [of for key, of in header.items() if key.startswith("model.layers.0.")]
+wanted = sum(np.prod(of["shape"]) * 4 for of in layer)
 check(
     first_layer_bytes,
     lambda n: n == wanted or "some fim menos começo de data_offsets, só dos nomes model.layers.0.",
