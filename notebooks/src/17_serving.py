@@ -803,7 +803,7 @@ check(
 # %% [markdown]
 # <details><summary>Uma solução</summary>
 #
-# `gigabytes = hosting.memory(hosting.EIGHT_BILLION, "nf4", conversations=32, tokens=4096).total`, perto de 24,6 GB: por pouco não cabe em uma L4 de 24. O cache sozinho são 17.
+# `gigabytes = hosting.memory(hosting.EIGHT_BILLION, "nf4", conversations=32, tokens=4096).total`, 24,5 GB: por pouco não cabe em uma L4 de 24. O cache sozinho são 17.
 #
 # </details>
 #
