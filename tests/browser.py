@@ -67,13 +67,12 @@ class Page:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 20.0):
-        """Until the expression is true; its value."""
+    def wait(self, script: str, seconds: float = 20.0) -> None:
+        """Until the expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.run(f"Boolean(document.body) && ({script})")):
+        while not self.run(f"Boolean(document.body && ({script}))"):
             assert time.monotonic() < end, f"never came: {script}; on the page: {self.text('body')[-600:]}"
             time.sleep(0.02)
-        return value
 
     def text(self, selector: str) -> str:
         """The visible text of the first element, or "" where there is none."""
@@ -81,7 +80,12 @@ class Page:
 
     def press(self, key: str, modifiers: int = 0) -> None:
         """One real key press: "Enter", "Tab", " ", "Escape"."""
-        codes = {"Enter": ("Enter", 13, "\r"), "Tab": ("Tab", 9, ""), " ": ("Space", 32, " "), "Escape": ("Escape", 27, "")}
+        codes = {
+            "Enter": ("Enter", 13, "\r"),
+            "Tab": ("Tab", 9, ""),
+            " ": ("Space", 32, " "),
+            "Escape": ("Escape", 27, ""),
+        }
         code, number, text = codes[key]
         common = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": modifiers}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)

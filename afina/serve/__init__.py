@@ -38,6 +38,7 @@ POST /v1/feedback, GET /health; errors as {"error": {"message", "type", "code", 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import subprocess
@@ -156,6 +157,14 @@ def serving(
     return server
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def main(argv: list[str]) -> int:
     """`afina serve`: a checkpoint in a terminal, until Ctrl+C."""
     parser = argparse.ArgumentParser(
@@ -174,12 +183,10 @@ def main(argv: list[str]) -> int:
     options = vars(parser.parse_args(argv))
     print("Carregando o modelo…", flush=True)
     with serving(options.pop("checkpoint"), show=False, **options) as server:
-        from afina.serve.server import is_loopback
-
         print(f"Página: {server.page}")
         print(f"API:    {server.base_url}   (chave: {server.api_key})")
         print(f"Opiniões em {os.path.relpath(server.feedback)}; Ctrl+C encerra.")
-        if not is_loopback(options["host"]):
+        if not _is_loopback(options["host"]):
             print(
                 "Atenção: outras máquinas alcançam este endereço, e a conversa vai sem cifra. Ponha um proxy com TLS na frente."
             )

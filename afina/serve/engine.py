@@ -59,18 +59,18 @@ class Desk:
     """The counter between the event loop, which serves people, and the thread, which has the model."""
 
     loop: asyncio.AbstractEventLoop
-    limit: int  # requests that may wait
+    limit: int  # requests that may be here, under way or waiting
     waiting: collections.deque = field(default_factory=collections.deque)
     active: int = 0
     outgoing: list = field(default_factory=list)
     bell: threading.Condition = field(default_factory=threading.Condition)
 
     def hand_in(self, work) -> None:
-        """Queue a Line or a Text. Busy: the queue is full."""
+        """Queue a Line or a Text. Busy: there is no room."""
         with self.bell:
-            if len(self.waiting) >= self.limit:
+            if self.active + len(self.waiting) >= self.limit:
                 self.waiting = collections.deque(one for one in self.waiting if not _left(one))
-            if len(self.waiting) >= self.limit:
+            if self.active + len(self.waiting) >= self.limit:
                 raise Busy
             self.waiting.append(work)
             self.bell.notify()
@@ -88,6 +88,7 @@ class Desk:
                         taken.append(work)
                 if not wait:
                     break
+            self.active += len(taken)
             return taken
 
     def send(self) -> None:
@@ -130,7 +131,6 @@ def start(checkpoint: Checkpoint, desk: Desk, batch: int) -> threading.Thread:
 def classify(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
     while True:
         texts = desk.take(batch, wait=True)
-        desk.active = len(texts)
         try:
             chances = predict(checkpoint.model, checkpoint.tokenizer, [one.text for one in texts])
             for one, row in zip(texts, chances.tolist(), strict=True):

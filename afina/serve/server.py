@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ipaddress
 import json
 import os
 import secrets
@@ -183,7 +182,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _):
-        self.desk = engine.Desk(asyncio.get_running_loop(), self.queue)
+        self.desk = engine.Desk(asyncio.get_running_loop(), self.batch + self.queue)
         self.thread = engine.start(self.checkpoint, self.desk, self.batch)
         yield
 
@@ -251,7 +250,7 @@ class Service:
         try:
             self.desk.hand_in(work)
         except engine.Busy:
-            message = f"O servidor está cheio: {self.queue} pedidos esperam. Tente de novo daqui a pouco."
+            message = f"O servidor está cheio: {self.desk.limit} pedidos por responder. Tente de novo daqui a pouco."
             raise ApiError(503, message, "server_overloaded") from None
 
     async def feedback(self, request: Request) -> Response:
@@ -531,14 +530,6 @@ async def _serve(server: uvicorn.Server, door: socket.socket, service: Service, 
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
     await running
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ let key = store.get("key", "");
 let turns = store.get("turns", []); // {role, text, id, question, state, rating, correction, labels}
 let card = null; // what /v1/models says of the model
 let running = null; // AbortController of the answer under way
+let leaving = false; // a reload cuts the answer under way: that is no error of the server's
 
 // --- talking to the server ------------------------------------------------------------------------------------------
 
@@ -160,6 +161,7 @@ async function answer(text) {
     turn.note = (turn.tokens ? turn.tokens + " tokens em " : "") + seconds.toFixed(1).replace(".", ",") + " s" +
       (turn.end === "length" ? " · cortada no limite de tokens" : "");
   } catch (error) {
+    if (leaving) return; // saved as it is; the page that comes says what happened
     turn.broken = true;
     if (error.name === "AbortError") turn.note = "Você parou esta resposta.";
     else {
@@ -296,7 +298,9 @@ $("door-form").addEventListener("submit", event => {
   store.set("key", key);
   enter();
 });
+addEventListener("beforeunload", () => { leaving = true; save(); });
 addEventListener("pagehide", save);
+addEventListener("pageshow", () => { leaving = false; });
 
 theme(store.get("theme", null));
 const fragment = new URLSearchParams(location.hash.slice(1)).get("key");
