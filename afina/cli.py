@@ -17,6 +17,8 @@ COMMANDS = {
     "estimate": ("afina.jsonl.cost", "estima tokens e custo antes de qualquer job"),
     "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
+    "serve": ("afina.serve", "serve um checkpoint: API como a da OpenAI e página de conversa"),
+    "feedback": ("afina.serve.feedback", "as opiniões da página: lista, e exporta para treino"),
     "course": ("afina.teach.course", "executa as aulas em ordem e mostra o resultado"),
     "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
 }

@@ -159,6 +159,18 @@ def test_show_asks_for_a_description():
     plt.close(figure)
 
 
+def test_a_picture_of_a_page_keeps_its_description(tmp_path, monkeypatch):
+    path = tmp_path / "page.png"
+    path.write_bytes(b"PNG")
+    shown = []
+    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    figures.show_picture(path, "Uma página com uma pergunta e uma resposta.", width=400)
+    assert shown[0][0]["image/png"] == b"PNG"
+    assert shown[0][1]["image/png"] == {"alt": "Uma página com uma pergunta e uma resposta.", "width": 400}
+    with pytest.raises(ValueError, match="describe"):
+        figures.show_picture(path, "página", width=400)
+
+
 @pytest.mark.parametrize(("draw", "wide"), [(figures.pretraining, 820), (lambda: figures.figure()[0], 1094)])
 def test_a_diagram_takes_fewer_bytes_than_a_chart(draw, wide, monkeypatch):
     import base64

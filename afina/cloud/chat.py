@@ -10,13 +10,13 @@ import collections
 import queue
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 BATCH = 32
 KEPT = 6  # models in memory
-_END = object()
+END = object()
 
 
 class Refused(Exception):
@@ -82,12 +82,12 @@ class Speaker:
                 for turn in batch:
                     turn.pieces.put(error)
             for turn in batch:
-                turn.pieces.put(_END)
+                turn.pieces.put(END)
 
 
 def _pieces(turn: Turn) -> Iterator[str]:
     try:
-        while (piece := turn.pieces.get()) is not _END:
+        while (piece := turn.pieces.get()) is not END:
             if isinstance(piece, Exception):
                 raise piece
             yield piece
@@ -162,12 +162,12 @@ class _Voice:
                 )
                 turn.pieces.put(Refused(message, "context_length_exceeded"))
             elif ids:
-                lines.append(_Line(self, turn, ids, room))
+                lines.append(Line(self.tokenizer, turn, ids, room))
         if lines:
             with self.torch.inference_mode():
                 self._generate(model, lines)
 
-    def _generate(self, model, lines: list[_Line]) -> None:
+    def _generate(self, model, lines: list[Line]) -> None:
         torch = self.torch
         longest = max(len(line.ids) for line in lines)
         ids = torch.zeros(len(lines), longest, dtype=torch.long)
@@ -194,20 +194,37 @@ class _Voice:
             mask = torch.cat([mask, torch.ones(len(alive), 1, dtype=torch.long)], dim=1)
 
 
-class _Line:
-    """One turn within a batch: chooses its tokens, sends its text, knows when to stop."""
+class Line:
+    """One turn within a batch: chooses its tokens, sends its text, knows when to stop.
 
-    def __init__(self, voice: _Voice, turn: Turn, ids: list[int], room: int):
-        self.torch, self.tokenizer, self.turn, self.ids = voice.torch, voice.tokenizer, turn, ids
+    `ids` is the prompt; `room` the model's context in tokens; `ends` the tokens that close an answer.
+    """
+
+    def __init__(self, tokenizer, turn: Turn, ids: list[int], room: int, ends: Collection[int] = ()):
+        import torch
+        from tokenizers.decoders import DecodeStream
+
+        self.tokenizer, self.turn, self.ids = tokenizer, turn, ids
+        self.ends = ends or (tokenizer.eos_token_id,)
         self.left = min(turn.max_tokens or room, room - len(ids))
         self.new: list[int] = []
+        self.text = ""  # of the whole characters so far
         self.sent = 0  # characters
-        self.dice = voice.torch.Generator()
+        self.stream = DecodeStream(skip_special_tokens=True)
+        self.dice = torch.Generator()
         self.dice.manual_seed(secrets.randbits(62) if turn.seed is None else turn.seed)
 
+    @property
+    def greedy(self) -> bool:
+        """It takes the likeliest token: `choose` is not needed where the batch's argmax is known."""
+        return self.turn.temperature < 1e-4 or self.turn.top_p == 0
+
     def choose(self, scores) -> int:
-        torch, turn = self.torch, self.turn
-        if turn.temperature < 1e-4 or turn.top_p == 0:
+        """The next token from its scores, (vocab_size,)."""
+        import torch
+
+        turn = self.turn
+        if self.greedy:
             return int(scores.argmax())
         shares = (scores / turn.temperature).softmax(-1)
         if turn.top_p < 1:
@@ -219,21 +236,20 @@ class _Line:
     def take(self, token: int) -> bool:
         """Add the token; False when the answer is over."""
         turn = self.turn
-        if token == self.tokenizer.eos_token_id:
+        if token in self.ends:
             return self._close("stop")
         self.new.append(token)
         turn.answer_tokens += 1
-        text = self.tokenizer.decode(self.new, skip_special_tokens=True)
+        # the stream keeps half a character back
+        self.text += self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
         for stop in turn.stop:
-            if stop in text:
+            if stop in self.text:
                 turn.stopped_by = stop
-                return self._close("stop", text[: text.index(stop)])
+                return self._close("stop", self.text[: self.text.index(stop)])
         if len(self.new) >= self.left:
-            return self._close("length", text)
-        # hold back half a character, and what may be the beginning of a stop text
-        held = max((len(stop) - 1 for stop in turn.stop), default=0)
-        if not text.endswith("\ufffd"):
-            self._send(text[: len(text) - held])
+            return self._close("length")
+        # hold back what may be the beginning of a stop text
+        self._send(self.text[: len(self.text) - max((len(stop) - 1 for stop in turn.stop), default=0)])
         return not turn.abandoned
 
     def _close(self, reason: str, text: str | None = None) -> bool:

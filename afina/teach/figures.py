@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 from IPython.display import display
@@ -57,18 +58,23 @@ def show(fig: Figure, alt: str) -> None:
     `alt` says in one or two Portuguese sentences what a person who cannot see the picture needs to know.
     Raises ValueError when it is missing: a figure without description is half a figure.
     """
-    if len(alt.split()) < 5:
-        raise ValueError("describe the figure in a sentence (alt=...)")
     png = io.BytesIO()
     colours, dpi = (24, 108) if fig.get_label() == "flat" else (128, DPI)
     fig.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(fig)
-    width = round(fig.get_figwidth() * 96)  # CSS pixels: the file is sharper than the screen needs
-    display(
-        {"image/png": _few_colours(png.getvalue(), colours), "text/plain": alt},
-        metadata={"image/png": {"alt": alt, "width": width}},
-        raw=True,
-    )
+    _display(_few_colours(png.getvalue(), colours), alt, round(fig.get_figwidth() * 96))
+
+
+def show_picture(path: str | Path, alt: str, width: int) -> None:
+    """Show a PNG of the repository, such as a picture of a page, `width` CSS pixels wide; `alt` as in `show`."""
+    _display(Path(path).read_bytes(), alt, width)
+
+
+def _display(png: bytes, alt: str, width: int) -> None:
+    """The picture as an output of the cell; `width` in CSS pixels, since the file is sharper than the screen needs."""
+    if len(alt.split()) < 5:
+        raise ValueError("describe the figure in a sentence (alt=...)")
+    display({"image/png": png, "text/plain": alt}, metadata={"image/png": {"alt": alt, "width": width}}, raw=True)
 
 
 def _few_colours(png: bytes, colours: int = 128) -> bytes:

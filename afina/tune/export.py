@@ -127,24 +127,25 @@ def save(model, tokenizer, folder: Path) -> Path:
     return folder
 
 
-def reopen(folder: Path, load_in_4bit: bool = False):
+def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = None, to_train: bool = False):
     """(model, tokenizer) of a folder that `save` wrote. An adapter finds its base by the path or hub name saved with it.
 
-    `load_in_4bit` for an adapter that was trained beside a base in 4 bits, if the same logits are wanted.
+    `base` is for one whose base has moved; `load_in_4bit` for one that was trained beside a base in 4 bits, if the same
+    logits are wanted; `to_train` for one that goes on learning from where it stopped.
     """
     folder = Path(folder)
     settings = folder / "adapter_config.json"
     with quiet():
         if not settings.is_file():
             with model_errors(folder):
-                return load_base(folder)
+                return load_base(folder, load_in_4bit)
         from peft import PeftModel
 
-        base = json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = base or json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
         with model_errors(base):
             model, tokenizer = load_base(base, load_in_4bit)
         with model_errors(folder):
-            return PeftModel.from_pretrained(model, folder), tokenizer
+            return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
 
 
 # --- the card --------------------------------------------------------------------------------------------------------

@@ -579,4 +579,4 @@ quiz("16")
 # %% [markdown]
 # ## Próximo passo
 #
-# Um modelo ajustado só serve se alguém puder usá-lo, e dizer se gostou: a aula 17 está em construção. Por ora, volte ao [mapa](00_start_here.ipynb).
+# Um modelo ajustado só serve se alguém puder usá-lo, e dizer se gostou: na [aula 17](17_serving.ipynb), você serve o seu, e ele melhora com as correções de quem pergunta.
