@@ -120,9 +120,8 @@ def _pictures(deck: Path) -> dict[str, dict[str, Any]]:
     spec.loader.exec_module(module)
     drawn = {}
     for name, draw in module.PICTURES.items():
-        with (
-            plt.rc_context()
-        ):  # figures.figure sets the course's style for good; a chart must not lean on the one before
+        with plt.rc_context():
+            plt.rcdefaults()  # figures.figure sets a style for good: a chart must not lean on what was drawn before
             figure, alt = draw()
             svg = io.StringIO()
             page = {"bbox_inches": "tight", "pad_inches": 0.03, "transparent": True}
