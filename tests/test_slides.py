@@ -38,6 +38,16 @@ def test_nothing_in_pdf_is_without_a_source():
     assert made == set(DECKS)
 
 
+@pytest.mark.parametrize("readme", ["README.md", "README.en.md"])
+def test_both_readmes_lead_to_every_deck_and_its_notes(readme):
+    rows = re.findall(
+        r"^\| \[(\d\d) · .+\]\(pdf/(\w+)\.pdf\) \| .+ \| \[.+\]\(pdf/(\w+)\.md\) \|$",
+        (ROOT / readme).read_text(encoding="utf-8"),
+        re.M,
+    )
+    assert rows == [(name[:2], name, name) for name in DECKS]
+
+
 @pytest.mark.parametrize("name", DECKS)
 def test_pages_notes_and_lessons(name):
     _, _, pages = built(name)

@@ -60,7 +60,9 @@ def engines():
         f"{found[engine]['wall_s']:.1f} s · {found[engine]['peak_mb']:.0f} MB".replace(".", ",") for engine in names
     ]
     told = "; ".join(f"{name}, {label}" for name, label in zip(names.values(), labels, strict=True))
-    return bars(list(names.values()), seconds, labels, f"Barras com o tempo e a memória de quatro jeitos de limpar: {told}.")
+    return bars(
+        list(names.values()), seconds, labels, f"Barras com o tempo e a memória de quatro jeitos de limpar: {told}."
+    )
 
 
 PICTURES = {

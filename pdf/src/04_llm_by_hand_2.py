@@ -21,7 +21,7 @@ def shortcuts():
     """Lesson 08, part 8: the loss after a hundred steps, with and without shortcuts, beside frequency alone."""
     text, alone = said("08", r"^(\{'com atalhos': .*\}) só frequência: (\S+)$")
     losses = {name: float(loss) for name, loss in ast.literal_eval(text).items()} | {"só frequência": float(alone)}
-    return bars(losses, figures.BLUE, "Barras da perda depois de cem passos, em dados separados")
+    return bars(losses, figures.BLUE, "Barras da perda depois de cem passos")
 
 
 def cures():
