@@ -1,6 +1,7 @@
 # Two commands do everything: `make course` and `make test`. The first call sets up .venv; later calls install nothing.
 PYTHON ?= python3
 LESSONS ?=
+DECKS ?=
 # On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
 TORCH_ARGS ?=
 VENV := .venv
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks models bench setup clean
+.PHONY: course test test-cluster lab notebooks models slides bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -38,6 +39,10 @@ notebooks: $(READY)
 models: $(READY)
 	@$(PY) -m afina.tune.base bert llama
 	@$(PY) -m afina.gpt.train
+
+# The slides of pdf/, from pdf/src, or `make slides DECKS="03"`.
+slides: $(READY)
+	@$(PY) -m afina.teach.slides $(DECKS)
 
 bench: $(READY)
 	@for name in data_prep validator bpe gpt classify bert sft cloud serve; do $(PY) benchmarks/$$name.py || exit 1; done
