@@ -1,6 +1,9 @@
 # Two commands do everything: `make course` and `make test`. The first call sets up .venv; later calls install nothing.
 PYTHON ?= python3
 LESSONS ?=
+TASKS ?=
+SUBMISSIONS ?= submissions
+OUT ?= build/grades
 # On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
 TORCH_ARGS ?=
 VENV := .venv
@@ -11,7 +14,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks models bench setup clean
+.PHONY: course test test-cluster lab notebooks tasks grade models bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -33,6 +36,15 @@ lab: $(READY)
 notebooks: $(READY)
 	@$(VENV)/bin/ruff format --quiet notebooks/src
 	@$(PY) -m afina.teach.notebooks $(LESSONS)
+
+# Rebuild the tasks whose source changed, or `make tasks TASKS="t01"`: the student's notebook and the worked solution.
+tasks: $(READY)
+	@$(VENV)/bin/ruff format --quiet tasks
+	@$(PY) -m afina.teach.tasks $(TASKS)
+
+# Grade a folder of submitted tasks: `make grade SUBMISSIONS=folder OUT=folder`.
+grade: $(READY)
+	@$(PY) -m afina.cli grade "$(SUBMISSIONS)" --out "$(OUT)"
 
 # The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
 models: $(READY)

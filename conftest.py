@@ -5,14 +5,21 @@ The everyday lane is `--nbval-lax`: every cell runs, and cells marked `# NBVAL_C
 
 nbval's own defaults give wrong verdicts: another environment's kernel, 2000 s for a cell that hangs, and under xdist one
 notebook's cells spread over two kernels. They are set right here, so that a plain `pytest --nbval-lax notebooks` is enough.
+
+A task that a student handed in is run as the grader runs it: check cells come from the task's source, whatever was done to them.
 """
 
+import json
 import os
+from unittest.mock import patch
 
+import nbformat
 import pytest
+from nbval.plugin import IPyNbFile
 
 from afina.runtime import arm_network_guard
 from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment
+from afina.teach.tasks import assemble, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
 
@@ -27,3 +34,23 @@ def pytest_configure(config: pytest.Config) -> None:
             options.nbval_cell_timeout = CELL_TIMEOUT
     if getattr(options, "numprocesses", None):
         options.dist = "loadfile"
+
+
+class TaskFile(IPyNbFile):
+    """A graded task: its answers in the official notebook."""
+
+    def collect(self):
+        submission = nbformat.read(str(self.path), as_version=4)
+        book, _ = assemble(tasks(wanted=[submission.metadata.afina.task])[0], submission)
+        with patch("nbval.plugin.nbformat.read", lambda *_, **__: book):
+            return list(super().collect())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    found = yield
+    if any(isinstance(one, IPyNbFile) for one in found):
+        book = json.loads(file_path.read_text(encoding="utf-8"))
+        if isinstance(book, dict) and "task" in book.get("metadata", {}).get("afina", {}):
+            return [TaskFile.from_parent(parent, path=file_path)]
+    return found

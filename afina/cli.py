@@ -18,6 +18,10 @@ COMMANDS = {
     "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
     "course": ("afina.teach.course", "executa as aulas em ordem e mostra o resultado"),
+    "grade": (
+        "afina.teach.grade",
+        "corrige uma pasta de tarefas entregues, cada uma isolada, com retorno por estudante",
+    ),
     "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
 }
 

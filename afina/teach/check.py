@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
@@ -110,3 +111,28 @@ def shown(value: object) -> str:
     """A value in a message: its repr, cut in the middle when it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} … {text[-MAX_SHOWN // 2 :]}"
+
+
+PROBE_MIME = "application/x-afina-probe"
+
+
+def probe(code: str, inputs: str, namespace: dict) -> None:
+    """In a student's kernel: run the grader's `code` on `inputs` (JSON) and publish what came out, for it to judge outside.
+
+    `code` is an expression, or statements that set `output`; see `afina.teach.tasks`. No expected value ever comes here.
+    """
+    from IPython.display import display
+
+    names = namespace | {"inputs": json.loads(inputs)}
+    try:
+        try:
+            expression = compile(code, "<caso escondido>", "eval")
+        except SyntaxError:
+            exec(code, names)
+            found = names["output"]
+        else:
+            found = eval(expression, names)
+        answer = {"found": plain(found)}
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+    display({PROBE_MIME: json.dumps(answer)}, raw=True)

@@ -72,16 +72,11 @@ import nbformat
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import (
-    SETUP,
-    execute,
-    same_cells,
-    tidy,
-    write_notebook,
-)
+from afina.teach.notebooks import SETUP, execute, same_cells, tidy, write_notebook
 
 LEVELS = {"easy": "fácil", "core": "essencial", "stretch": "desafio"}
 HERE = "...  # escreva aqui"
+MUST_PRINT = "# NBVAL_CHECK_OUTPUT"
 IMPORT = "from afina.teach.check import expect"  # in each check, so that a student's own `expect` judges nothing
 SEED = 8
 
@@ -160,6 +155,17 @@ class Task:
     def hidden(self, seed: int = SEED) -> dict[str, Hidden]:
         return self.key.hidden(Random(seed))
 
+    @cached_property
+    def printed(self) -> dict[str, list]:
+        """{check cell id: its outputs in the worked solution}: what a passing check must print."""
+        solved = nbformat.read(str(self.folder / "solution.ipynb"), as_version=4)
+        return {cell.id: cell.outputs for cell in solved.cells if cell.id.startswith("check-")}
+
+    @property
+    def answer_names(self) -> set[str]:
+        answers = [cell.id for cell in self.cells if cell.id.startswith("answer-")]
+        return set().union(*(self.names_of(cell_id) for cell_id in answers))
+
     def names_of(self, cell_id: str) -> set[str]:
         """What an answer cell must define at top level: how an answer is known where cell ids are lost."""
         source = next(cell.source for cell in self.cells if cell.id == cell_id)
@@ -210,12 +216,17 @@ def load(folder: Path) -> Task:
     return task
 
 
+def lesson_file(number: str) -> str:
+    """The name of a lesson by its number: "02" is "02_dataset_prep"."""
+    return next((course_root() / "notebooks" / "src").glob(f"{number}_*.py")).stem
+
+
 def rubric(task: Task) -> str:
     """The table of points of a statement."""
     rows = ["| critério | nível | pontos | ajuda |", "| --- | --- | --- | --- |"]
     for check in task.checks:
         number, _, cell = check.lesson.partition("#")
-        target = next((course_root() / "notebooks" / "src").glob(f"{number}_*.py")).stem
+        target = lesson_file(number)
         helps = f"[aula {number}](../../notebooks/{target}.ipynb)" + (f", célula `{cell}`" if cell else "")
         rows.append(f"| {check.title} | {LEVELS[check.level]} | {check.points} | {helps} |")
     return "\n".join([*rows, f"| **Total** | | **{task.points}** | |"])
@@ -308,6 +319,79 @@ def wrong(task: Task, mistake: Wrong) -> nbformat.NotebookNode:
             raise ValueError(f"{task.name}, {mistake.name}: {old!r} is not exactly once in the solution")
         places[0].source = places[0].source.replace(old, new)
     return book
+
+
+# --- a submission ----------------------------------------------------------------------------------------------------
+
+
+def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, list[str]]:
+    """The notebook that is really run, and notes for the student (Portuguese).
+
+    Given and check cells come from the source; answers and the student's own cells from the submission, in the source's order.
+    An answer is known by its cell id, else by a name that it defines. Each check is made to print what the solution prints.
+    nbval (through conftest.py) and the grader both run this, so they agree.
+    """
+    official = {cell.id: cell for cell in student(task).cells if cell.cell_type == "code"}
+    answers = {name: task.names_of(name) for name in official if name.startswith("answer-")}
+    sent = [cell for cell in submission.cells if cell.cell_type == "code"]
+    places: dict[int, str] = {}
+    for number, cell in enumerate(sent):
+        if cell.get("id") in official and cell.id not in places.values():
+            places[number] = cell.id
+    for number, cell in enumerate(sent):
+        if number in places:
+            continue
+        free = [name for name in official if name not in places.values()]
+        same = [name for name in free if official[name].source.strip() == cell.source.strip()]
+        same += [name for name in free if name in answers and answers[name] & defined_names(cell.source)]
+        if same:
+            places[number] = same[0]
+    notes, own, last = [], {}, None
+    for number, cell in enumerate(sent):
+        if number in places:
+            last = places[number]
+            if last in answers:
+                official[last].source = cell.source
+            elif cell.source.strip() != official[last].source.strip():
+                notes.append(f"a célula {last} foi mudada: valeu a original")
+        elif cell.source.strip():
+            own.setdefault(last, []).append(nbformat.v4.new_code_cell(cell.source, id=f"own-{number}"))
+    missing = [name for name in official if name not in places.values()]
+    notes += [f"a célula {name} não está no arquivo" for name in missing if name in answers]
+    forbidden = [name for cell in sent for name in imported(cell.source) if _is_forbidden(name, task.forbids)]
+    cells = list(own.get(None, []))
+    for name, cell in official.items():
+        if name.startswith("check-"):
+            if forbidden:
+                cell.source = f"from afina.teach.check import NotYet\n\nraise NotYet({_refusal(forbidden)!r})"
+            else:
+                cell.source = f"{MUST_PRINT}\n{cell.source}"
+                cell.outputs, cell.execution_count = copy.deepcopy(task.printed[name]), 1
+        cells += [cell, *own.get(name, [])]
+    notes += [_refusal(forbidden)] if forbidden else []
+    book = notebook(task, student_text)
+    book.cells = cells
+    return book, notes
+
+
+def imported(source: str) -> list[str]:
+    """The modules that a cell imports, and the names it takes from them, dotted; [] where it does not parse."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return []
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return names + [
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+
+
+def _is_forbidden(name: str, forbids: list[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in forbids)
+
+
+def _refusal(names: list[str]) -> str:
+    return f"o notebook importa {', '.join(sorted(set(names)))}, que é o gabarito desta tarefa: nenhum critério vale"
 
 
 def main(argv: list[str] | None = None) -> int:
