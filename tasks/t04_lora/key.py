@@ -107,7 +107,8 @@ def hidden(rng: Random) -> dict[str, Hidden]:
         if width != rank:
             return f"esperava posto {rank}, encontrei {width}"
         return (
-            left < best * 1.001 or f"o erro é {left:.2f}; com o mesmo posto dá para ter {best:.2f}"
+            bool(left < best * 1.001)
+            or f"o erro é {left:.2f}; com o mesmo posto dá para ter {best:.2f}"
         )
 
     shrink = Hidden(
