@@ -194,7 +194,7 @@ def load(folder: Path) -> Task:
     cells = jupytext.read(folder / "src.py", fmt="py:percent").cells
     task = Task(folder, cells)
     for number, cell in enumerate(cells):
-        notes = dict(cell.metadata)
+        notes = {name: value for name, value in cell.metadata.items() if name != "lines_to_next_cell"}  # jupytext's own
         cell.metadata = nbformat.from_dict({})
         cell.id = notes.pop("id", None) or f"{task.name}-{number}"
         if number == 0:
