@@ -59,9 +59,9 @@ class LoRA(nn.Module):
 
     def __init__(self, base, rank, alpha):
         super().__init__()
-        n_in, n_out = base.weight.shape
         self.base = base
         ### SOLUTION
+        n_in, n_out = base.weight.shape
         base.requires_grad_(False)
         self.a = nn.Parameter(torch.randn(n_in, rank) / math.sqrt(n_in))
         self.b = nn.Parameter(torch.zeros(rank, n_out))
