@@ -9,6 +9,7 @@ notebook's cells spread over two kernels. They are set right here, so that a pla
 A task that a student handed in is run as the grader runs it: check cells come from the task's source, whatever was done to them.
 """
 
+import contextlib
 import json
 import os
 from unittest.mock import patch
@@ -50,7 +51,9 @@ class TaskFile(IPyNbFile):
 def pytest_collect_file(file_path, parent):
     found = yield
     if any(isinstance(one, IPyNbFile) for one in found):
-        book = json.loads(file_path.read_text(encoding="utf-8"))
-        if isinstance(book, dict) and "task" in book.get("metadata", {}).get("afina", {}):
-            return [TaskFile.from_parent(parent, path=file_path)]
+        with contextlib.suppress(
+            ValueError, KeyError, TypeError
+        ):  # not a notebook, or not of a task: nbval's own business
+            if json.loads(file_path.read_text(encoding="utf-8"))["metadata"]["afina"]["task"]:
+                return [TaskFile.from_parent(parent, path=file_path)]
     return found

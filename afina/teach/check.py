@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from json import dumps, loads  # bound now: a student's cell may replace what `json` holds
 
 BLANK = "ainda em branco: complete a célula de resposta, rode-a, e rode esta de novo"
 MAX_SHOWN = 200  # characters of a value in a message
@@ -123,7 +123,7 @@ def probe(code: str, inputs: str, namespace: dict) -> None:
     """
     from IPython.display import display
 
-    names = namespace | {"inputs": json.loads(inputs)}
+    names = namespace | {"inputs": loads(inputs)}
     try:
         try:
             expression = compile(code, "<caso escondido>", "eval")
@@ -135,4 +135,4 @@ def probe(code: str, inputs: str, namespace: dict) -> None:
         answer = {"found": plain(found)}
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"[:500]}
-    display({PROBE_MIME: json.dumps(answer)}, raw=True)
+    display({PROBE_MIME: dumps(answer)}, raw=True)

@@ -54,6 +54,8 @@ MAX_PRINTED = 20_000  # characters kept of a cell's output
 MAX_MESSAGE = 8_000_000  # bytes of one message from a kernel
 MAX_PROCESSES = 64
 MAX_NOTEBOOK = 20_000_000  # bytes
+# Checks are imported before anyone can patch what they are made of; `exit()`, which would end the kernel after its cell, does nothing.
+PRELUDE = "import afina.teach.check\nget_ipython().ask_exit = lambda: None\ndel afina"
 FREE_UID = 64_000  # from here on, user ids that nothing else is likely to use
 DONE, ERROR, HUNG, DEAD = "done", "error", "hung", "dead"
 
@@ -255,6 +257,7 @@ class Kernel:
             self.client.kernel_info()
             with contextlib.suppress(queue.Empty):
                 self.client.get_shell_msg(timeout=1)
+                self.run(PRELUDE, START_SECONDS)
                 return
         raise CourseError("um kernel não respondeu.", "Feche outros programas e corrija de novo.", where="afina grade")
 
@@ -302,7 +305,7 @@ class Kernel:
             return False
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
-        return self._listen(message_id, Outcome(), time.monotonic() + 4)
+        return self._listen(message_id, Outcome(), time.monotonic() + 2)
 
     def _listen(self, message_id: str, outcome: Outcome, deadline: float) -> bool:
         """Collect a cell's messages until it ends; False if it did not, or its kernel is gone."""
@@ -397,22 +400,22 @@ def grade_notebook(
 ) -> tuple[list[Mark], list[str]]:
     """The marks of a submission, and notes for its student, run in a fresh `kernel`."""
     book, notes = assemble(task, submission)
-    hidden = task.hidden(seed)
-    steps = [(cell.id, cell.source) for cell in book.cells]
-    steps += [(f"hidden-{name}", probe_code(case)) for name, case in hidden.items()]
-    outcomes = run_steps(kernel, steps, task.seconds)
+    run = Steps(kernel, task.seconds)
+    outcomes = {cell.id: run.step(cell.id, cell.source) for cell in book.cells}
     for name, outcome in outcomes.items():
-        if outcome.status != DONE and not name.startswith(("check-", "hidden-")):
+        if outcome.status != DONE and not name.startswith("check-"):
             notes.append(f"a célula {_cell_name(name)} {outcome.error}")
+    hidden = task.hidden(seed)
     marks = []
     for check in task.checks:
         seen = outcomes[f"check-{check.name}"]
         expected = "".join(output.get("text", "") for output in task.printed[f"check-{check.name}"])
-        why = seen.error if seen.status != DONE else ""
+        why = seen.error
         if not why and seen.printed.strip() != expected.strip():
             why = "a conferência não imprimiu o que devia: algo no notebook a impediu de rodar"
         if not why and check.name in hidden:
-            why = judge(hidden[check.name], outcomes[f"hidden-{check.name}"])
+            case = hidden[check.name]
+            why = judge(case, run.step(f"hidden-{check.name}", probe_code(case)))
         marks.append(Mark(check, not why, why))
     return marks, notes
 
@@ -448,27 +451,39 @@ def judge(case: Hidden, outcome: Outcome) -> str:
     return f"em um caso escondido, {problem}"
 
 
-def run_steps(kernel: Kernel, steps: list[tuple[str, str]], seconds: float) -> dict[str, Outcome]:
-    """Run the cells in order. One that ends the kernel is left out and those before it run again, while time lasts."""
-    deadline = time.monotonic() + TOTAL_CELLS * seconds
-    outcomes: dict[str, Outcome] = {}
-    restarts = 0
-    for number, (name, source) in enumerate(steps):
-        left = deadline - time.monotonic()
-        if restarts > RESTARTS or left <= 0:
-            outcomes[name] = Outcome(
-                HUNG, error=f"não rodou: o tempo total, {TOTAL_CELLS * seconds:.0f} s, acabou antes"
-            )
-            continue
-        outcomes[name] = kernel.run(source, min(seconds, left))
-        if outcomes[name].status == DEAD:
-            restarts += 1
-            if restarts <= RESTARTS:
-                kernel.restart()
-                for earlier, text in steps[:number]:
-                    if outcomes[earlier].status in (DONE, ERROR) and not earlier.startswith(("check-", "hidden-")):
-                        kernel.run(text, max(1, min(seconds, deadline - time.monotonic())))
-    return outcomes
+class Steps:
+    """Runs cells in order. One that ends the kernel is left out and those before it run again, while time and patience last."""
+
+    def __init__(self, kernel: Kernel, seconds: float):
+        self.kernel, self.seconds = kernel, seconds
+        self.deadline = time.monotonic() + TOTAL_CELLS * seconds
+        self.restarts = 0
+        self.kept: list[str] = []  # the code that made the kernel what it is
+
+    def step(self, name: str, source: str) -> Outcome:
+        left = self.deadline - time.monotonic()
+        if self.restarts > RESTARTS or left <= 0:
+            error = f"não rodou: o tempo total, {TOTAL_CELLS * self.seconds:.0f} s, acabou antes"
+            return Outcome(HUNG, error=error if left <= 0 else "não rodou: o kernel já tinha caído vezes demais")
+        ours = name.startswith(("check-", "hidden-"))
+        outcome = self.kernel.run(source, min(self.seconds, left))
+        if outcome.status == DEAD:
+            self._revive()
+        elif not ours and outcome.status != HUNG:
+            self.kept.append(source)
+        return outcome
+
+    def _revive(self) -> None:
+        """A fresh kernel, brought to where the last one was; what ends it again is forgotten too."""
+        self.restarts += 1
+        if self.restarts > RESTARTS:
+            return
+        self.kernel.restart()
+        for source in list(self.kept):
+            if self.kernel.run(source, max(1, min(self.seconds, self.deadline - time.monotonic()))).status == DEAD:
+                self.kept.remove(source)
+                self._revive()
+                return
 
 
 def grade_file(path: Path, student: str, only: list[Task], kind: Isolation, slot: int = 0) -> Result:
@@ -479,7 +494,7 @@ def grade_file(path: Path, student: str, only: list[Task], kind: Isolation, slot
         book = read_submission(path)
         result.task = which_task(path, book, only)
         result.marks = [Mark(check, why="não foi corrigido") for check in result.task.checks]
-        with Room(kind, result.task.memory_mb, slot, result.task.forbids) as room, Kernel(room) as kernel:
+        with Room(kind, result.task.memory_mb, slot, result.task.hides) as room, Kernel(room) as kernel:
             result.marks, result.notes = grade_notebook(result.task, book, kernel)
         result.line = summary(result)
     except CourseError as error:

@@ -13,9 +13,10 @@ A task is a folder of four files, of which people edit two:
 
 `src.py` marks its cells in the cell line. Every cell but plain prose has an id, stable for ever:
 
-    # %% [markdown] id="cover" forbids="afina.data.clean" seconds=20 memory_mb=2000
+    # %% [markdown] id="cover" hides="afina.data.clean" seconds=20 memory_mb=2000
         The first cell: `# Tarefa NN · Title`, the story, and `{{rubric}}`, which becomes the table of points.
-        forbids    modules, comma-separated, whose import in the notebook forfeits the checks (optional)
+        forbids    modules or names in them, comma-separated, whose import by the student forfeits the checks (optional)
+        hides      modules that are forbidden and, in the grader, not there at all, however they are reached (optional)
         seconds    time limit of one cell, a hidden case included, in the grader (default 30; all cells together: 4 times that)
         memory_mb  memory limit of the kernel in the grader (default 3000)
     # %% id="setup"                         empty; filled with the course's setup cell, which defines `rt`
@@ -129,6 +130,7 @@ class Task:
     cells: list[nbformat.NotebookNode]
     checks: list[Check] = field(default_factory=list)
     forbids: list[str] = field(default_factory=list)
+    hides: list[str] = field(default_factory=list)
     seconds: float = 30
     memory_mb: int = 3000
 
@@ -198,7 +200,8 @@ def load(folder: Path) -> Task:
         cell.metadata = nbformat.from_dict({})
         cell.id = notes.pop("id", None) or f"{task.name}-{number}"
         if number == 0:
-            task.forbids = [name.strip() for name in notes.get("forbids", "").split(",") if name.strip()]
+            task.hides = _names(notes.get("hides", ""))
+            task.forbids = [*task.hides, *_names(notes.get("forbids", ""))]
             task.seconds = notes.get("seconds", task.seconds)
             task.memory_mb = notes.get("memory_mb", task.memory_mb)
         if cell.id == "setup":
@@ -219,6 +222,10 @@ def load(folder: Path) -> Task:
 def lesson_file(number: str) -> str:
     """The name of a lesson by its number: "02" is "02_dataset_prep"."""
     return next((course_root() / "notebooks" / "src").glob(f"{number}_*.py")).stem
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def rubric(task: Task) -> str:
@@ -358,7 +365,8 @@ def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.No
             own.setdefault(last, []).append(nbformat.v4.new_code_cell(cell.source, id=f"own-{number}"))
     missing = [name for name in official if name not in places.values()]
     notes += [f"a célula {name} não está no arquivo" for name in missing if name in answers]
-    forbidden = [name for cell in sent for name in imported(cell.source) if _is_forbidden(name, task.forbids)]
+    theirs = [cell.source for number, cell in enumerate(sent) if places.get(number, "answer-").startswith("answer-")]
+    forbidden = [name for source in theirs for name in imported(source) if _is_forbidden(name, task.forbids)]
     cells = list(own.get(None, []))
     for name, cell in official.items():
         if name.startswith("check-"):
@@ -382,7 +390,10 @@ def imported(source: str) -> list[str]:
         return []
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     return names + [
-        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
     ]
 
 
