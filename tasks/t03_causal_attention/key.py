@@ -46,7 +46,7 @@ def hidden(rng: Random) -> dict[str, Hidden]:
         if found.shape != (2, 3, 6, 6):
             return f"esperava a forma (2, 3, 6, 6), encontrei {found.shape}"
         if np.abs(np.triu(found, 1)).max() > 1e-6:
-            return f"um token deu {np.abs(np.triu(found, 1)).max():.3f} do seu peso ao futuro; esperava zero"
+            return f"no peso dado ao futuro, esperava 0, encontrei {np.abs(np.triu(found, 1)).max():.3f}"
         if np.abs(found.sum(-1) - 1).max() > 1e-4:
             worst = found.sum(-1).flat[np.abs(found.sum(-1) - 1).argmax()]
             return f"uma linha soma {worst:.3f}; esperava 1"
@@ -98,7 +98,7 @@ def hidden(rng: Random) -> dict[str, Hidden]:
                 f"no treino, esperava cerca de {rate:.0%} de pesos apagados, encontrei {erased:.0%}"
             )
         if np.abs(trained - weights / (1 - rate))[trained != 0].max() > 1e-4:
-            return "os pesos que ficaram não cresceram na proporção certa"
+            return f"esperava que os pesos que ficam fossem divididos por {1 - rate:.1f}; não foram"
         return True
 
     dropout = Hidden(

@@ -77,8 +77,8 @@ query, key = torch.randn(2, 2, 3, 5, 8)
 weights = attention_weights(query, key, [0, 0])
 expect(
     weights,
-    lambda w: not w.triu(1).any() or f"há um peso de {w.triu(1).max():.2f} no futuro",
-    "nada vai para o futuro",
+    lambda w: not w.triu(1).any() or f"esperava 0, encontrei {w.triu(1).max():.2f}",
+    "o maior peso que vai para o futuro",
 )
 expect(weights.sum(-1), torch.ones(2, 3, 5), "cada linha soma 1")
 
@@ -86,8 +86,8 @@ expect(weights.sum(-1), torch.ones(2, 3, 5), "cada linha soma 1")
 weights = attention_weights(query, key, [0, 2])  # the second text has two fillers
 expect(
     weights,
-    lambda w: not w.isnan().any() or "há nan na linha de um preenchimento; esperava zeros",
-    "nenhum nan",
+    lambda w: not w.isnan().any() or "encontrei nan na linha de um preenchimento; esperava zeros",
+    "só números",
 )
 given = weights[1, :, :2, :2].abs().max()  # what a filler gives to what came before
 taken = weights[1, :, :, :2].abs().max()
@@ -167,8 +167,8 @@ mixed = mix(even, identity, 0.2, True)
 erased = (mixed == 0).float().mean().item()
 expect(
     erased,
-    lambda share: 0.15 < share < 0.25 or f"foram apagados {share:.0%}",
-    "no treino, cerca de 20 % apagados",
+    lambda share: 0.15 < share < 0.25 or f"esperava perto de 20 %, encontrei {share:.0%}",
+    "os pesos apagados no treino",
 )
 expect(mixed.max(), 0.125, "os que ficam crescem de 0,1 para 0,1 / 0,8")
 

@@ -48,7 +48,7 @@ def hidden(rng: Random) -> dict[str, Hidden]:
             return "há uma linha sem rótulo no treino; esperava nenhuma"
         return (
             known == pairs("train")
-            or "faltam exemplos de treino, ou a classe ou a ordem deles mudou"
+            or "esperava no treino todos os exemplos dele, com a classe certa e na ordem; faltam ou mudaram"
         )
 
     evaluated = [row for row in export if row["split"] != "train"]
@@ -80,7 +80,7 @@ def hidden(rng: Random) -> dict[str, Hidden]:
         [vectors.tolist(), lengths],
     )
 
-    private = rng.sample(by_split["test_adjectives"], 300)
+    private = rng.sample(by_split["test_adjectives"], 240)
     truth = np.array([row["label"] == "neutro" for row in private])
 
     def scores(found):
@@ -138,7 +138,6 @@ WRONG = [
         },
         ["leak"],
     ),
-    Wrong("repetidos do teste ficam no treino", {WITHOUT_REPEATS: ""}, ["leak"]),
     # a head that learned from filling misses the goal by far: F1 0.25 to 0.52 in three seeds and three private tests
     Wrong(
         "lê o preenchimento como último token",

@@ -60,7 +60,9 @@ rows = [
     {"text": "Chegou ontem.", "label": None, "split": "unlabelled"},
 ]
 parts = split_rows(rows)
-expect(parts, lambda p: len(p) == 2 or f"são {len(p)} partes", "treino e validação")
+expect(
+    parts, lambda p: len(p) == 2 or f"esperava 2 partes, encontrei {len(p)}", "treino e validação"
+)
 expect(parts[1], [("A alça é péssima.", 0), ("A cor é razoável.", 1)], "a validação")
 expect(
     parts[0],
@@ -77,7 +79,9 @@ twice = [
     {"text": "A cor é razoável.", "label": "neutro", "split": "train"},
 ]
 parts = split_rows([*twice, *rows])
-expect(parts, lambda p: len(p) == 2 or f"são {len(p)} partes", "treino e validação")
+expect(
+    parts, lambda p: len(p) == 2 or f"esperava 2 partes, encontrei {len(p)}", "treino e validação"
+)
 found = [text for text, _ in parts[0]]
 expect(found, ["O tecido é comum.", "O zíper é ótimo."], "o que sobra no treino")
 
@@ -119,12 +123,16 @@ def read_rows(hidden, lengths):
 hidden = torch.tensor([[[1.0], [2.0], [3.0], [90.0]], [[4.0], [5.0], [6.0], [7.0]]])
 lengths = torch.tensor([3, 4])  # the 90 is filling
 read = read_rows(hidden, lengths)
-expect(read, lambda r: r.shape == (2, 2) or f"é {tuple(r.shape)}", "a forma")
+expect(
+    read, lambda r: r.shape == (2, 2) or f"esperava (2, 2), encontrei {tuple(r.shape)}", "a forma"
+)
 expect(read[:, 0], [3.0, 7.0], "o último de cada texto")
 
 # %% id="check-mean" points=1 level="core" title="A média sem o preenchimento" lesson="11#padding-proof"
 read = read_rows(hidden, lengths)
-expect(read, lambda r: r.shape == (2, 2) or f"é {tuple(r.shape)}", "a forma")
+expect(
+    read, lambda r: r.shape == (2, 2) or f"esperava (2, 2), encontrei {tuple(r.shape)}", "a forma"
+)
 expect(read[:, 1], [2.0, 5.5], "a média de cada texto")
 
 # %% [markdown]
@@ -228,7 +236,7 @@ steps = fine_tune(model, texts, labels)
 print(f"{steps} passos, {model.tokens_read} tokens, {model.weights_that_learn} pesos")
 
 # %% id="check-budget" points=1 level="core" title="Dentro do orçamento de tokens e de pesos" lesson="10#cost"
-expect(steps, lambda n: n > 0 or f"foram {n} passos", "houve treino")
+expect(steps, lambda n: n > 0 or f"encontrei {n} passos", "houve treino")
 expect(
     model.tokens_read,
     lambda n: 0 < n <= 16_000 or f"esperava de 1 a 16000, encontrei {n}",
@@ -241,7 +249,7 @@ expect(
 )
 
 # %% [markdown]
-# Agora, a nota. Este é o **placar público**: 300 resenhas com adjetivos que nenhum exemplo rotulado tem. A correção usa um **placar privado**, com outras resenhas desse tipo: quem
+# Agora, a nota. Este é o **placar público**: 240 resenhas com adjetivos que nenhum exemplo rotulado tem. A correção usa um **placar privado**, com outras resenhas desse tipo: quem
 # ajusta o treino até acertar só as daqui não se sai bem lá. Um filtro fora do orçamento não pontua.
 
 
@@ -262,12 +270,20 @@ def f1_of(truth, said):
 
 
 # %% id="check-score" points=3 level="core" title="F1 de pelo menos 0,70 em adjetivos novos" lesson="11#pretraining-helps"
-expect(steps, lambda n: n > 0 or f"foram {n} passos", "houve treino")
+expect(steps, lambda n: n > 0 or f"encontrei {n} passos", "houve treino")
 cheap = model.tokens_read <= 16_000 and model.weights_that_learn <= 100_000
-expect(cheap, lambda inside: inside or "foi estourado, e a nota não vale", "o orçamento")
-public, truth = (part[:300] for part in read_reviews("test_adjectives"))
+expect(
+    cheap,
+    lambda inside: inside or "esperava gasto dentro do limite; a nota não vale",
+    "o orçamento",
+)
+public, truth = (part[:240] for part in read_reviews("test_adjectives"))
 score = f1_of(truth, [chance >= 0.5 for chance in chances_of(model, public)])
-expect(score, lambda f1: f1 >= 0.70 or f"é {f1:.2f}; esperava 0.70", "F1 no placar público")
+expect(
+    score,
+    lambda f1: f1 >= 0.70 or f"esperava 0.70 ou mais, encontrei {f1:.2f}",
+    "F1 no placar público",
+)
 
 # %% [markdown]
 # ## 4. O corte (desafio)
