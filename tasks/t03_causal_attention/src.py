@@ -1,4 +1,4 @@
-# %% [markdown] id="cover" forbids="afina.gpt.attention, afina.gpt.model" seconds=20 memory_mb=2500
+# %% [markdown] id="cover" hides="afina.gpt.attention, afina.gpt.model" seconds=20 memory_mb=2500
 # # Tarefa 03 · Atenção para um teclado de bolso
 #
 # Um fabricante de celulares baratos quer um teclado que sugira a próxima palavra sem internet. O modelo já existe; falta a **atenção**, e o
@@ -33,7 +33,7 @@ from torch import nn
 # | o que | forma |
 # | --- | --- |
 # | `query`, `key` | (lote, cabeças, tokens, largura) |
-# | `padding` | (lote,): quantas das primeiras posições de cada linha são preenchimento |
+# | `padding` | uma lista de inteiros: em cada linha do lote, quantas das primeiras posições são preenchimento |
 # | resultado | (lote, cabeças, tokens, tokens) |
 #
 # Um token vê a si e aos anteriores, menos o preenchimento. A linha de um token de verdade soma 1. A de um preenchimento não vê ninguém e é

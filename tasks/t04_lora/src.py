@@ -1,4 +1,4 @@
-# %% [markdown] id="cover" forbids="afina.gpt.lora, peft" seconds=20 memory_mb=2500
+# %% [markdown] id="cover" hides="afina.gpt.lora" forbids="peft" seconds=20 memory_mb=2500
 # # Tarefa 04 · Duas bibliotecas, um modelo
 #
 # Duas bibliotecas dividem um servidor com lugar para **um** modelo na memória. A infantil quer respostas simples; a de direito, formais. Cada uma treina o
@@ -18,7 +18,7 @@
 # %% [markdown]
 # ## A camada da base
 #
-# É a `Conv1D` da biblioteca, em oito linhas. Ela é dada; não a mude.
+# É a `Conv1D` da biblioteca, em poucas linhas. Ela é dada; não a mude.
 
 # %% id="base"
 import copy

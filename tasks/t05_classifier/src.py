@@ -1,4 +1,4 @@
-# %% [markdown] id="cover" forbids="afina.gpt.classify" seconds=60 memory_mb=3000
+# %% [markdown] id="cover" hides="afina.gpt.classify" seconds=60 memory_mb=3000
 # # Tarefa 05 · O filtro das resenhas mornas
 #
 # A Feira do Lar mostra três resenhas em cada produto. As **mornas** ("é comum", "nem bom nem ruim") ocupam espaço e não ajudam ninguém a escolher: uma em
