@@ -215,8 +215,16 @@ q, k, v = (
     project(x).unflatten(-1, (-1, 4)).transpose(1, 2)
     for project in (layer.query, layer.key, layer.value)
 )
-theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-expect(layer(x, [0, 0]), layer.out(theirs.transpose(1, 2).flatten(2)), "seis cabeças, dois grupos")
+mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+theirs = layer.out(mixed.transpose(1, 2).flatten(2))
+expect(
+    layer(x, [0, 0]),
+    lambda y: (
+        torch.allclose(y, theirs, atol=1e-4)
+        or f"esperava a mesma saída, encontrei diferenças de até {(y - theirs).abs().max():.2f}"
+    ),
+    "seis cabeças, dois grupos",
+)
 
 # %% [markdown]
 # ## 5. Um token por vez, com pouca memória (desafio)
