@@ -20,7 +20,7 @@ from nbval.plugin import IPyNbFile
 
 from afina.runtime import arm_network_guard
 from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment
-from afina.teach.tasks import assemble, tasks
+from afina.teach.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
 
@@ -57,3 +57,15 @@ def pytest_collect_file(file_path, parent):
             if json.loads(file_path.read_text(encoding="utf-8"))["metadata"]["afina"]["task"]:
                 return [TaskFile.from_parent(parent, path=file_path)]
     return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    if isinstance(item.parent, TaskFile):
+        printed = "".join(
+            output.get("text", "") for output in item.test_outputs or [] if output.get("name") == "stdout"
+        )
+        if not came_to_its_end(item.cell, printed):
+            item.raise_cell_error(NOT_PRINTED)
+    return result

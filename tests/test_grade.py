@@ -19,7 +19,7 @@ from afina.runtime import course_root
 from afina.teach import grade
 from afina.teach.check import NotYet, difference, expect
 from afina.teach.grade import find_submissions, grade_file, grade_folder, isolation, write_reports
-from afina.teach.tasks import assemble, imported, load, solution, student
+from afina.teach.tasks import NOT_PRINTED, assemble, imported, load, solution, student
 
 ROOT = course_root()
 GOOD = """\
@@ -126,6 +126,12 @@ def as_colab(book):
 
 
 BAD_HALF = "def half(number):\n    return 2 if number == 4 else 0\n"  # passes only the example that is shown
+STRIP_SPACES = """
+class Strip(ast.NodeTransformer):
+    def visit_Expr(self, node):
+        return None if "espaços repetidos" in ast.unparse(node) else node
+get_ipython().ast_transformers.append(Strip())
+"""
 STRIP_ASSERTS = """
 import ast
 class Strip(ast.NodeTransformer):
@@ -194,13 +200,13 @@ HOSTILE = {
     "exit": ({"half": "exit()\n"}, 2, "NameError"),
     "kill": ({"half": "import os\ndef half(number): os.kill(os.getpid(), 9); os._exit(1)\n"}, 2, "encerrou o kernel"),
     "memory": ({"half": EAT}, 2, "MemoryError|de memória"),
-    "million-lines": ({"half": MILLION}, 2, "não imprimiu o que devia|passou de"),
+    "million-lines": ({"half": MILLION}, 2, "não chegou ao fim|passou de"),
     "endless-lines": ({"half": "def half(number):\n    while True: print('x' * 80)\n"}, 2, "passou de 2 s"),
     "forks": ({"half": FORK}, 2, "processos|BlockingIOError|passou de"),
     "check-edited": ({"half": BAD_HALF, "change": edit("check-half", "assert True")}, 2, "foi mudada: valeu a original"),
     "check-skipped": ({"half": BAD_HALF, "change": edit("check-half", tags=["nbval-skip", "raises-exception"])}, 2, "esperava"),
     "checks-deleted": ({"half": BAD_HALF, "change": drop_checks}, 2, "esperava"),
-    "ast-transformer": ({"half": BAD_HALF, "trick": STRIP_ASSERTS}, 0, "não imprimiu o que devia"),
+    "ast-transformer": ({"half": BAD_HALF, "trick": STRIP_ASSERTS}, 0, "não chegou ao fim"),
     "fake-checks": ({"half": BAD_HALF, "trick": FAKE_CHECKS}, 0, ""),
     "patched-builtins": ({"half": BAD_HALF, "trick": PATCH_BUILTINS}, 2, "esperava"),
     "own-expect": ({"half": BAD_HALF, "trick": "def expect(*args): print('✔', args[2])"}, 2, "esperava"),
@@ -215,6 +221,7 @@ HOSTILE = {
                        "display({'application/x-afina-probe': '{}'}, raw=True)"}, 2, "esperava"),
     "colab": ({"change": as_colab}, 5, ""),
     "own-helper": ({"helper": "def one(x):\n    return x", "half": "def half(number):\n    return one(number) / 2"}, 5, ""),
+    "prints-a-little": ({"half": "def half(number):\n    print('aqui')\n    return number / 2"}, 5, ""),
     "renamed": ({"half": "def metade(number):\n    return number / 2"}, 2, "NameError"),
 }  # fmt: skip
 
@@ -355,6 +362,7 @@ def test_nbval_on_a_submitted_notebook_gives_the_graders_verdict_on_the_visible_
     book = nbformat.read(str(ROOT / "tasks" / "t01_clean_catalogue" / "solution.ipynb"), as_version=4)
     cells = {cell.id: cell for cell in book.cells}
     cells["answer-clean"].source = cells["answer-clean"].source.replace('" ", text)', '"", text)')  # glues words
+    cells["answer-clean"].source += "\n\nimport ast\n\nprint('oi')" + STRIP_SPACES
     cells["check-tags"].source = "# NBVAL_SKIP\nassert True"
     cells["check-tags"].metadata["tags"] = ["raises-exception"]
     book.cells = [cell for cell in book.cells if cell.id != "check-twice"]
@@ -374,7 +382,8 @@ def test_nbval_on_a_submitted_notebook_gives_the_graders_verdict_on_the_visible_
     finally:
         (folder / "ana.ipynb").unlink()
         folder.rmdir()
-    assert run.returncode == 1 and "2 failed" in run.stdout, run.stdout
+    assert run.returncode == 1 and "3 failed" in run.stdout, run.stdout
+    assert NOT_PRINTED in run.stdout
     assert "esperava 'azul claro', encontrei 'azulclaro'" in run.stdout
 
 
@@ -396,7 +405,10 @@ def test_cells_keep_the_order_of_the_source_and_the_students_own_stay_beside_the
         "check",
     ]
     assert notes == []
-    assert all(cell.source.startswith("# NBVAL_CHECK_OUTPUT") for cell in made.cells if cell.id.startswith("check"))
+    assert [cell.metadata.must_print for cell in made.cells if cell.id.startswith("check")] == [
+        ["✔ o dobro de dois"],
+        ["✔ a metade de quatro"],
+    ]
 
 
 def test_what_a_cell_imports():

@@ -25,8 +25,10 @@ A task is a folder of four files, of which people edit two:
     # %% id="check-NAME" points=2 level="easy" title="Entidades viram letras" lesson="02#order"
         One criterion: points (whole), level easy | core | stretch, title (Portuguese), the lesson cell that helps.
         Its code is the visible check: `expect(found, wanted, "what")` of afina.teach.check, one example each (the generator
-        puts a comment with title, points and lesson, and the import, above it). It prints nothing that varies: a check passes
-        only if it ends without error and prints what it prints in solution.ipynb.
+        puts a comment with title, points and lesson, and the import, above it). A check passes if it ends without error and
+        prints all the ticks that it prints in solution.ipynb, so `what` holds nothing that varies.
+        slow=1 on a check: it takes long (a real job), so the tests run it for the solution only, and for wrong answers
+        too where AFINA_SLOW=1.
     # %% id="anything"                      a cell that is given (loads data, defines helpers)
 
 The student keeps all helpers inside answer cells or cells of their own; given and check cells always come from the source.
@@ -60,6 +62,7 @@ import copy
 import importlib.util
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,7 +80,7 @@ from afina.teach.notebooks import SETUP, execute, same_cells, tidy, write_notebo
 
 LEVELS = {"easy": "fácil", "core": "essencial", "stretch": "desafio"}
 HERE = "...  # escreva aqui"
-MUST_PRINT = "# NBVAL_CHECK_OUTPUT"
+NOT_PRINTED = "a conferência não chegou ao fim: algo no notebook a impediu de rodar"
 IMPORT = "from afina.teach.check import expect"  # in each check, so that a student's own `expect` judges nothing
 SEED = 8
 
@@ -110,6 +113,7 @@ class Check:
     level: str
     title: str
     lesson: str
+    slow: int = 0
 
     @property
     def headline(self) -> str:
@@ -158,10 +162,13 @@ class Task:
         return self.key.hidden(Random(seed))
 
     @cached_property
-    def printed(self) -> dict[str, list]:
-        """{check cell id: its outputs in the worked solution}: what a passing check must print."""
+    def printed(self) -> dict[str, list[str]]:
+        """{check cell id: the ticks that it prints in the worked solution}, which a passing check must print too."""
         solved = nbformat.read(str(self.folder / "solution.ipynb"), as_version=4)
-        return {cell.id: cell.outputs for cell in solved.cells if cell.id.startswith("check-")}
+        texts = {
+            cell.id: "".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in solved.cells
+        }
+        return {name: ticks(text) for name, text in texts.items() if name.startswith("check-")}
 
     @property
     def answer_names(self) -> set[str]:
@@ -335,7 +342,7 @@ def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.No
     """The notebook that is really run, and notes for the student (Portuguese).
 
     Given and check cells come from the source; answers and the student's own cells from the submission, in the source's order.
-    An answer is known by its cell id, else by a name that it defines. Each check is made to print what the solution prints.
+    An answer is known by its cell id, else by a name that it defines.
     nbval (through conftest.py) and the grader both run this, so they agree.
     """
     official = {cell.id: cell for cell in student(task).cells if cell.cell_type == "code"}
@@ -373,13 +380,22 @@ def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.No
             if forbidden:
                 cell.source = f"from afina.teach.check import NotYet\n\nraise NotYet({_refusal(forbidden)!r})"
             else:
-                cell.source = f"{MUST_PRINT}\n{cell.source}"
-                cell.outputs, cell.execution_count = copy.deepcopy(task.printed[name]), 1
+                cell.metadata["must_print"] = task.printed[name]
         cells += [cell, *own.get(name, [])]
     notes += [_refusal(forbidden)] if forbidden else []
     book = notebook(task, student_text)
     book.cells = cells
     return book, notes
+
+
+def ticks(text: str) -> list[str]:
+    """The lines of an output in which `expect` says that an example is right."""
+    return [line for line in text.splitlines() if line.startswith("✔ ")]
+
+
+def came_to_its_end(check: nbformat.NotebookNode, printed: str) -> bool:
+    """Did an assembled check cell print every tick of the solution? A student's own prints beside them do no harm."""
+    return not Counter(check.metadata.get("must_print", [])) - Counter(ticks(printed))
 
 
 def imported(source: str) -> list[str]:
