@@ -52,7 +52,7 @@ models: $(READY)
 	@$(PY) -m afina.gpt.train
 
 bench: $(READY)
-	@for name in data_prep validator bpe gpt bert sft cloud; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in data_prep validator bpe gpt bert sft cloud grade; do $(PY) benchmarks/$$name.py || exit 1; done
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.
