@@ -48,10 +48,10 @@ def half(number):
     return number / 2
     ### END
 
-# %% id="check-double" points=2 level="easy" title="Dobrar" lesson="02#order"
+# %% id="check-double" points=2 level="easy" title="Dobrar" lesson="02"
 expect(double(2), 4, "o dobro de dois")
 
-# %% id="check-half" points=3 level="core" title="Metade" lesson="02"
+# %% id="check-half" points=3 level="core" title="Metade" lesson="02#order"
 expect(half(4), 2, "a metade de quatro")
 """
 KEY = """
@@ -336,7 +336,7 @@ def test_each_student_reads_what_was_expected_what_was_found_and_where_to_look(g
         assert words in bia
     assert "src=" not in bia  # nothing is fetched
     index = (out / "index.html").read_text(encoding="utf-8")
-    assert "1 não" in index and "Metade" in index and index.count("alunos/") == 4
+    assert "sem correção: 1" in index and "Metade" in index and index.count("alunos/") == 4
 
 
 def test_a_page_escapes_what_students_write(task, tmp_path):

@@ -56,7 +56,6 @@ from afina.teach.tasks import (
     assemble,
     came_to_its_end,
     defined_names,
-    lesson_file,
     tasks,
 )
 
@@ -770,7 +769,7 @@ def _mark(mark: Mark) -> str:
     head = f'<div class="head"><span>{sign} {html.escape(check.title)} <span class="level">{LEVELS[check.level]}</span></span>'
     text = f"{head}<span>{points}</span></div>"
     if not mark.earned:
-        link = f'<a href="{lesson_link(check)}">{html.escape(check.help)}</a>'
+        link = f'<a href="{REPOSITORY}/blob/main/{check.help_path}">{html.escape(check.help)}</a>'
         text += f'<p>{_marked(mark.why)}</p><p class="help">Para rever: {link}.</p>'
     return f"<li{'' if mark.earned else ' class=lost'}>{text}</li>"
 
@@ -780,7 +779,7 @@ def class_page(results: list[Result], pages: dict[str, str]) -> str:
     graded = [result for result in results if result.marks]
     parts = [
         "<h1>Correção da turma</h1>",
-        f'<p class="lead">{len(results)} arquivos de {len(pages)} estudantes; {len(results) - len(graded)} não puderam ser corrigidos. '
+        f'<p class="lead">{len(results)} arquivos de {len(pages)} estudantes; sem correção: {len(results) - len(graded)}. '
         'A tabela está em <a href="notas.csv">notas.csv</a>.</p>',
         "<table><thead><tr><th>estudante</th><th>arquivo</th><th>pontos</th><th>como foi</th></tr></thead><tbody>",
     ]
@@ -802,18 +801,13 @@ def class_page(results: list[Result], pages: dict[str, str]) -> str:
             parts.append(f"<h2>{html.escape(task.title)}: quem acertou o quê</h2><table><tbody>")
         share = earned[name] / total[name]
         bar = f'<div class="bar" role="img" aria-label="{share:.0%}"><i style="width:{share:.0%}"></i></div>'
-        link = f'<a href="{lesson_link(check)}">{html.escape(check.help)}</a>'
+        link = f'<a href="{REPOSITORY}/blob/main/{check.help_path}">{html.escape(check.help)}</a>'
         count = f"{earned[name]} de {total[name]}"
         parts.append(
             f"<tr><td>{html.escape(check.title)}</td><td>{bar}</td><td class=n>{count}</td><td>{link}</td></tr>"
         )
     parts.append("</tbody></table>" if task else "")
     return _page("Correção da turma · Afina", "\n".join(parts))
-
-
-def lesson_link(check: Check) -> str:
-    number = check.lesson.split("#")[0]
-    return f"{REPOSITORY}/blob/main/notebooks/{lesson_file(number)}.ipynb"
 
 
 def main(argv: list[str] | None = None) -> int:

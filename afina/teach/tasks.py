@@ -65,7 +65,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -122,8 +122,15 @@ class Check:
 
     @property
     def help(self) -> str:
+        """Where to read again, as a reader finds it: aula 02, "As quatro regras"."""
         number, _, cell = self.lesson.partition("#")
-        return f"aula {number}, célula {cell}" if cell else f"aula {number}"
+        return f"aula {number}, “{heading(number, cell)}”" if cell else f"aula {number}"
+
+    @property
+    def help_path(self) -> str:
+        """The lesson from the repository's root, at the cell that helps (JupyterLab goes there)."""
+        number, _, cell = self.lesson.partition("#")
+        return f"notebooks/{lesson_file(number)}.ipynb" + (f"#cell-id={cell}" if cell else "")
 
 
 @dataclass
@@ -231,6 +238,19 @@ def lesson_file(number: str) -> str:
     return next((course_root() / "notebooks" / "src").glob(f"{number}_*.py")).stem
 
 
+@cache
+def heading(number: str, cell_id: str) -> str:
+    """The heading of the section of a lesson that holds a cell."""
+    path = course_root() / "notebooks" / f"{lesson_file(number)}.ipynb"
+    last = ""
+    for cell in nbformat.read(str(path), as_version=4).cells:
+        found = re.findall(r"^#+ (.+)$", cell.source, re.M) if cell.cell_type == "markdown" else []
+        if cell.id == cell_id:
+            return found[0] if found and cell.source.startswith("#") else last
+        last = found[-1] if found else last
+    raise ValueError(f"lesson {number} has no cell {cell_id}")
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -239,10 +259,8 @@ def rubric(task: Task) -> str:
     """The table of points of a statement."""
     rows = ["| critério | nível | pontos | ajuda |", "| --- | --- | --- | --- |"]
     for check in task.checks:
-        number, _, cell = check.lesson.partition("#")
-        target = lesson_file(number)
-        helps = f"[aula {number}](../../notebooks/{target}.ipynb)" + (f", célula `{cell}`" if cell else "")
-        rows.append(f"| {check.title} | {LEVELS[check.level]} | {check.points} | {helps} |")
+        link = f"[{check.help}](../../{check.help_path})"
+        rows.append(f"| {check.title} | {LEVELS[check.level]} | {check.points} | {link} |")
     return "\n".join([*rows, f"| **Total** | | **{task.points}** | |"])
 
 
