@@ -2,6 +2,9 @@
 PYTHON ?= python3
 LESSONS ?=
 DECKS ?=
+TASKS ?=
+SUBMISSIONS ?= submissions
+OUT ?= build/grades
 # On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
 TORCH_ARGS ?=
 VENV := .venv
@@ -12,7 +15,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks models slides bench setup clean
+.PHONY: course test test-cluster lab notebooks tasks grade models slides bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -35,6 +38,15 @@ notebooks: $(READY)
 	@$(VENV)/bin/ruff format --quiet notebooks/src
 	@$(PY) -m afina.teach.notebooks $(LESSONS)
 
+# Rebuild the tasks whose source changed, or `make tasks TASKS="t01"`: the student's notebook and the worked solution.
+tasks: $(READY)
+	@$(VENV)/bin/ruff format --quiet tasks
+	@$(PY) -m afina.teach.tasks $(TASKS)
+
+# Grade a folder of submitted tasks: `make grade SUBMISSIONS=folder OUT=folder`.
+grade: $(READY)
+	@$(PY) -m afina.cli grade "$(SUBMISSIONS)" --out "$(OUT)"
+
 # The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
 models: $(READY)
 	@$(PY) -m afina.tune.base bert llama
@@ -45,7 +57,7 @@ slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
 
 bench: $(READY)
-	@for name in data_prep validator bpe gpt classify bert sft cloud serve; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in data_prep validator bpe gpt classify bert sft cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.

@@ -5,14 +5,22 @@ The everyday lane is `--nbval-lax`: every cell runs, and cells marked `# NBVAL_C
 
 nbval's own defaults give wrong verdicts: another environment's kernel, 2000 s for a cell that hangs, and under xdist one
 notebook's cells spread over two kernels. They are set right here, so that a plain `pytest --nbval-lax notebooks` is enough.
+
+A task that a student handed in is run as the grader runs it: check cells come from the task's source, whatever was done to them.
 """
 
+import contextlib
+import json
 import os
+from unittest.mock import patch
 
+import nbformat
 import pytest
+from nbval.plugin import IPyNbFile
 
 from afina.runtime import arm_network_guard
 from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment
+from afina.teach.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
 
@@ -27,3 +35,37 @@ def pytest_configure(config: pytest.Config) -> None:
             options.nbval_cell_timeout = CELL_TIMEOUT
     if getattr(options, "numprocesses", None):
         options.dist = "loadfile"
+
+
+class TaskFile(IPyNbFile):
+    """A graded task: its answers in the official notebook."""
+
+    def collect(self):
+        submission = nbformat.read(str(self.path), as_version=4)
+        book, _ = assemble(tasks(wanted=[submission.metadata.afina.task])[0], submission)
+        with patch("nbval.plugin.nbformat.read", lambda *_, **__: book):
+            return list(super().collect())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    found = yield
+    if any(isinstance(one, IPyNbFile) for one in found):
+        with contextlib.suppress(
+            ValueError, KeyError, TypeError
+        ):  # not a notebook, or not of a task: nbval's own business
+            if json.loads(file_path.read_text(encoding="utf-8"))["metadata"]["afina"]["task"]:
+                return [TaskFile.from_parent(parent, path=file_path)]
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    if isinstance(item.parent, TaskFile):
+        printed = "".join(
+            output.get("text", "") for output in item.test_outputs or [] if output.get("name") == "stdout"
+        )
+        if not came_to_its_end(item.cell, printed):
+            item.raise_cell_error(NOT_PRINTED)
+    return result

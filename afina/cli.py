@@ -20,6 +20,10 @@ COMMANDS = {
     "serve": ("afina.serve", "serve um checkpoint: API como a da OpenAI e página de conversa"),
     "feedback": ("afina.serve.feedback", "as opiniões da página: lista, e exporta para treino"),
     "course": ("afina.teach.course", "executa as aulas em ordem e mostra o resultado"),
+    "grade": (
+        "afina.teach.grade",
+        "corrige uma pasta de tarefas entregues, cada uma isolada, com retorno por estudante",
+    ),
     "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
 }
 

@@ -10,11 +10,12 @@ from afina import cli
 from afina.runtime import course_root
 from afina.teach.figures import course_map_svg
 from afina.teach.notebooks import build, colab_link, minutes, read_measured, same_cells, sources
+from afina.teach.tasks import tasks
 
 ROOT = course_root()
 READMES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.en.md")]
 LESSONS = [path.stem for path in sources(ROOT)]
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/*.md")})
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("tasks/*.md")})
 
 
 def commands(text):
@@ -43,6 +44,15 @@ def test_the_lesson_table_is_complete_and_measured():
 
 def test_every_afina_command_of_the_readme_exists():
     assert {line.split()[1] for line in commands(READMES[0]) if line.startswith("afina ")} <= set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.en.md", "tasks/README.md"])
+def test_the_gallery_shows_every_task(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for task in tasks(ROOT):
+        place = f"{'' if name.startswith('tasks') else 'tasks/'}{task.folder.name}"
+        assert f"| [{task.title.removeprefix('Tarefa ')}]({place}/{task.name}.ipynb) |" in text
+        assert f"]({place}/solution.ipynb) |" in text
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -1,0 +1,65 @@
+"""How long does a class take to grade? Writes benchmarks/results/grade.json.
+
+    python benchmarks/grade.py [--submissions 30] [--jobs 2]
+
+A class of task 01: solutions, empty notebooks, each typical wrong answer in turn, and every tenth one that hangs in an answer
+until its time limit. Graded by `afina.teach.grade.grade_folder`, each in its room, `jobs` at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import date
+from itertools import cycle, islice
+from pathlib import Path
+
+import nbformat
+
+from afina.teach.grade import grade_folder, isolation
+from afina.teach.tasks import solution, student, tasks, wrong
+
+OUT = Path(__file__).parent / "results" / "grade.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--submissions", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    (task,) = tasks(wanted=["t01"])
+    kinds = cycle([solution(task), student(task), *(wrong(task, mistake) for mistake in task.key.WRONG)])
+    books = list(islice(kinds, args.submissions))
+    hangs = solution(task)
+    next(cell for cell in hangs.cells if cell.id == "answer-clean").source = "while True:\n    pass"
+    books[::10] = [hangs] * len(books[::10])
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, book in enumerate(books):
+            nbformat.write(book, str(Path(folder) / f"student-{number:02d}.ipynb"))
+        started = time.perf_counter()
+        results = grade_folder(Path(folder), [task], args.jobs)
+        seconds = time.perf_counter() - started
+    report = {
+        "date": date.today().isoformat(),
+        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
+        "python": platform.python_version(),
+        "load_before": round(load, 2),
+        "isolation": {"namespaces": isolation().namespaces, "other_user": isolation().become},
+        "submissions": len(results),
+        "at_a_time": args.jobs,
+        "hang_in_an_answer": len(books[::10]),
+        "seconds": round(seconds, 1),
+        "seconds_each": round(sum(result.seconds for result in results) / len(results), 1),
+        "points": [result.points for result in results],
+    }
+    OUT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"{len(results)} submissions in {seconds:.0f} s, {args.jobs} at a time (load before: {load:.1f})")
+
+
+if __name__ == "__main__":
+    main()
