@@ -22,9 +22,12 @@ ROOT = course_root()
 def ranks():
     """Lesson 10, part 2: three matrices of the same size, drawn as the lesson draws them."""
     torch.manual_seed(SEED)
-    rank_1 = torch.randn(24, 1) @ torch.randn(1, 40)
-    rank_3 = torch.randn(24, 3) @ torch.randn(3, 40)
-    names = {"rank_1": rank_1, "rank_3": rank_3, "any_matrix": torch.randn(24, 40), "torch": torch}
+
+    def draw(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns).round(decimals=1)  # another CPU's last digits must not change the picture
+
+    rank_1, rank_3 = draw(24, 1) @ draw(1, 40), draw(24, 3) @ draw(3, 40)
+    names = {"rank_1": rank_1, "rank_3": rank_3, "any_matrix": draw(24, 40), "torch": torch}
     return cell_picture("10", "for ax, matrix in zip(axes, (rank_1, rank_3, any_matrix)", **names)
 
 
