@@ -309,7 +309,7 @@ def test_a_machine_that_cannot_isolate_says_so_once_in_one_line(task, tmp_path, 
     assert grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     assert said.err.count("aviso: esta máquina não deixa isolar os kernels (sem permissão)") == 1
-    assert "5 de 5   ana: tudo certo" in said.out
+    assert "5 de 5  ana: tudo certo" in said.out
 
 
 # --- a class ---------------------------------------------------------------------------------------------------------
