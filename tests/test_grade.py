@@ -18,7 +18,7 @@ from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import grade
 from afina.teach.check import NotYet, difference, expect
-from afina.teach.grade import find_submissions, grade_file, grade_folder, isolation, write_reports
+from afina.teach.grade import Isolation, find_submissions, grade_file, grade_folder, isolation, write_reports
 from afina.teach.tasks import NOT_PRINTED, assemble, imported, load, solution, student
 
 ROOT = course_root()
@@ -277,15 +277,39 @@ subprocess.Popen(["sleep", "86399"], start_new_session=True)
         room = grade.Room(isolation(), 600)
         with room, grade.Kernel(room) as kernel:
             outcome = kernel.run(escape, 20)
-            assert any(process.cmdline()[:2] == ["sleep", "86399"] for process in grade._family(kernel.process.pid))
+            family = [process.name() for process in grade._family(kernel.process.pid)]
     finally:
         del os.environ["SECRET"]
-    assert outcome.status == grade.DONE, outcome
+    assert outcome.status == grade.DONE and "sleep" in family, (outcome, family)
     assert "'home'" not in outcome.printed and " False " in outcome.printed and "None" in outcome.printed
     assert not room.folder.exists()
     time.sleep(0.2)
     running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not any((command or [])[:2] == ["sleep", "86399"] for command in running)
+
+
+KINDS = {"no isolation": Isolation(), "user namespace": Isolation(namespaces=True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weaker_isolation_grades_the_same(kind, task, tmp_path):
+    if KINDS[kind].namespaces and not isolation().namespaces:
+        pytest.skip("no namespaces here")
+    path = tmp_path / "ana.ipynb"
+    nbformat.write(submission(task, half="import os\nos._exit(0)"), str(path))
+    result = grade_file(path, "ana", [task], KINDS[kind])
+    assert result.points == 2, result
+
+
+def test_a_machine_that_cannot_isolate_says_so_once_in_one_line(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(grade, "isolation", lambda: Isolation(sentence=grade._WEAK.format("sem permissão")))
+    monkeypatch.setattr(grade, "tasks", lambda wanted=None: [task])
+    (tmp_path / "in").mkdir()
+    nbformat.write(submission(task), str(tmp_path / "in" / "ana.ipynb"))
+    assert grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("aviso: esta máquina não deixa isolar os kernels (sem permissão)") == 1
+    assert "5 de 5  ana: tudo certo" in said.out
 
 
 # --- a class ---------------------------------------------------------------------------------------------------------

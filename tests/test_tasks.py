@@ -1,7 +1,7 @@
 """Every task keeps its promises: generated files up to date and without secrets, and the graded grader.
 
 For each task found: the empty notebook scores 0 and says why, the worked solution scores all, and each typical wrong answer
-loses exactly the points meant for it. One kernel a task serves them all, forgetting the names between two notebooks.
+loses exactly the points meant for it. One kernel serves them all, forgetting the names between two notebooks.
 """
 
 import os
@@ -60,38 +60,29 @@ def test_hidden_cases_follow_their_seed(task):
 
 
 @pytest.fixture(scope="module")
-def kernels():
-    """{task name: a kernel, already started}: shared, since isolation is not what is tried here."""
-    started = {}
+def one_kernel():
+    with Room(Isolation(), max(task.memory_mb for task in TASKS)) as room, Kernel(room) as kernel:
+        yield kernel
 
-    def kernel(task):
-        for name in [name for name in started if name != task.name]:
-            close(started.pop(name))  # one at a time: memory
-        if task.name not in started:
-            room = Room(Isolation(), task.memory_mb).__enter__()
-            started[task.name] = (room, Kernel(room).__enter__())
-        started[task.name][1].reset()
-        return started[task.name][1]
 
-    def close(pair):
-        pair[1].__exit__()
-        pair[0].__exit__()
-
-    yield kernel
-    for pair in started.values():
-        close(pair)
+@pytest.fixture
+def kernel(one_kernel):
+    """One kernel for all notebooks, since isolation is not what is tried here: torch is imported once."""
+    one_kernel.reset()
+    return one_kernel
 
 
 @by_name
-def test_the_empty_version_scores_nothing_and_says_so_kindly(task, kernels):
-    marks, _ = grade_notebook(task, student(task), kernels(task))
+def test_the_empty_version_scores_nothing_and_says_so_kindly(task, kernel):
+    marks, _ = grade_notebook(task, student(task), kernel)
     assert [mark.check.name for mark in marks if mark.earned] == []
     assert all(BLANK in mark.why for mark in marks), [mark.why for mark in marks]
 
 
 @by_name
-def test_the_solution_scores_everything(task, kernels):
-    marks, notes = grade_notebook(task, solution(task), kernels(task))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_the_solution_scores_everything(task, kernel):
+    marks, notes = grade_notebook(task, solution(task), kernel)
     assert [(mark.check.name, mark.why) for mark in marks if not mark.earned] == [] and notes == []
 
 
@@ -101,9 +92,9 @@ CASES = [(task, mistake) for task in TASKS for mistake in task.key.WRONG]
 @pytest.mark.parametrize(
     ("task", "mistake"), CASES, ids=[f"{task.name}-{mistake.name.replace(' ', '-')}" for task, mistake in CASES]
 )
-def test_each_wrong_answer_loses_exactly_its_points(task, mistake, kernels):
+def test_each_wrong_answer_loses_exactly_its_points(task, mistake, kernel):
     slow = {check.name for check in task.checks if check.slow} if "AFINA_SLOW" not in os.environ else set()
-    marks, _ = grade_notebook(task, wrong(task, mistake), kernels(task), without=slow)
+    marks, _ = grade_notebook(task, wrong(task, mistake), kernel, without=slow)
     lost = {mark.check.name: mark.why for mark in marks if not mark.earned}
     assert set(lost) == set(mistake.loses) - slow != set(), lost
     assert all("esperava" in why or "parou com" in why or "encontrei" in why for why in lost.values()), lost

@@ -216,6 +216,7 @@ def hidden(rng: Random) -> dict[str, Hidden]:
     }
 
 
+# Those that break the real job too lose `better` as well: a job trained on the wrong file, or never finished, proves nothing.
 WRONG = [
     Wrong("a prova sai do treino", {'return sides["test"]': 'return sides["train"][:20] + sides["test"]'}, loses=["prepare", "leak"]),
     Wrong("divisão pela posição, e o título vaza",
@@ -223,10 +224,10 @@ WRONG = [
            'places = [("train", "validation", "test")[(n % 10 > 6) + (n % 10 > 7)] for n in range(len(pairs))]'}, loses=["leak"]),
     Wrong("custo de uma época só", {"epochs=epochs": "epochs=1"}, loses=["budget"]),
     Wrong("arquivos trocados", {"training_file=files[0].id": "training_file=files[1].id", "validation_file=files[1].id":
-                               "validation_file=files[0].id"}, loses=["send"]),
-    Wrong("sem arquivo de validação", {"        validation_file=files[1].id,\n": ""}, loses=["send"]),
+                               "validation_file=files[0].id"}, loses=["send", "better"]),
+    Wrong("sem arquivo de validação", {"        validation_file=files[1].id,\n": ""}, loses=["send", "better"]),
     Wrong("espera só enquanto running", {"        time.sleep(pause)": '        if job.status != "running":\n            return job\n        time.sleep(pause)'},
-          loses=["wait", "failure"]),
+          loses=["wait", "failure", "better"]),
     Wrong("espera sem prazo", {"if time.monotonic() > end:": "if False:"}, loses=["wait"]),
     Wrong("prazo que não cancela o job", {"            client.fine_tuning.jobs.cancel(job.id)\n": ""}, loses=["wait"]),
     Wrong("falha tomada por fim feliz", {'if job.status == "succeeded":': 'if job.status in ("succeeded", "failed", "cancelled"):'},

@@ -161,8 +161,8 @@ expect(fits(small, 20, 0.1), False, "vinte épocas custam vinte vezes mais")
 # %% [markdown]
 # ## 3. O envio
 #
-# `send(client, train, validation)` envia os dois arquivos (`purpose="fine-tune"`) e cria o job com `MODEL`, os dois arquivos, o método `supervised` com `n_epochs` 2 e
-# `batch_size` 8, o sufixo `"vitrine"` e a semente 7. Devolve o job. Sem o arquivo de validação não há curva que diga quando parar.
+# `send(client, train, validation)` envia os dois arquivos (`purpose="fine-tune"`) e cria o job com `MODEL`, os dois arquivos, o método `supervised` com `n_epochs` 2,
+# `batch_size` 8 e `learning_rate_multiplier` 3, o sufixo `"vitrine"` e a semente 7. Devolve o job. Sem o arquivo de validação não há curva que diga quando parar.
 
 
 # %% id="answer-send"
