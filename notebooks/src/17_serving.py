@@ -622,7 +622,7 @@ print("v2:", improved, f"  (certo: {right})")
 # %% [markdown] id="hosting"
 # ## 8. Onde hospedar, e quanto custa
 #
-# "Pôr na nuvem" são cinco coisas diferentes, e só duas delas **rodam** um modelo:
+# "Pôr na nuvem" são coisas diferentes, e só metade delas **roda** um modelo:
 #
 # | opção | exemplos | roda o modelo? | boa para | cuidado |
 # | --- | --- | --- | --- | --- |
@@ -723,7 +723,7 @@ ax.set(title="Custo por mês", xlabel="pedidos por dia", ylabel="US$")
 ax.legend()
 show(
     fig,
-    alt=f"Custo mensal contra pedidos por dia: a função sobe em linha reta e passa a máquina, de US$ {machine:.0f}, perto de {crossing:,.0f} pedidos por dia.",
+    alt=f"Custo mensal contra pedidos por dia: a função sobe em linha reta e passa a máquina, de US$ {machine:.0f}, perto de {crossing / 1000:.0f} mil pedidos por dia.",
 )
 
 # %% [markdown]
