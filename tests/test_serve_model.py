@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import shutil
 import threading
 
 import pytest
@@ -158,12 +159,17 @@ def test_a_base_that_has_moved_is_given_by_name(adapter, tmp_path):
         load_checkpoint(folder)
 
 
-def cut_off(folder):
-    folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tiny_base() / name).read_bytes())
-    whole = (tiny_base() / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+def cut_off(source, **changed):
+    """A model of `models/` whose weights stop half way; `changed` are settings of its config.json."""
+
+    def make(folder):
+        shutil.copytree(course_root() / "models" / source, folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | changed
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+    return make
 
 
 def written(name, text):
@@ -186,9 +192,10 @@ def written(name, text):
         (written("config.json", "{}"), "não é de um GPT do curso"),
         (written("adapter_config.json", "{}"), "precisa da sua base"),
         (written("config.json", '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}'), "não conversa nem classifica"),
-        (cut_off, "cortados"),
+        (cut_off("llama-base"), "estragado"),
+        (cut_off("bert-pt", architectures=["BertForSequenceClassification"]), "cortados"),
     ],
-    ids=["missing", "empty", "text file", "bare weights", "bad json", "list", "no sizes", "no base", "encoder", "cut off"],
+    ids=["missing", "empty", "text file", "bare weights", "bad json", "list", "no sizes", "no base", "encoder", "cut llama", "cut bert"],
 )  # fmt: skip
 def test_what_is_no_checkpoint_is_one_clear_error(make, told, tmp_path):
     make(tmp_path / "it")
