@@ -73,7 +73,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 
 $(CLUSTER): $(READY)
-	@$(PIP) --constraint requirements.txt --no-build-isolation --editable ".[cluster]"
+	@$(PIP) -r requirements.txt --no-build-isolation --editable ".[cluster]"  # the pins again: a constraints file may hold no extras
 	@touch $(CLUSTER)
 
 # Unsloth's source, to read its signatures: out of Python's path, since importing it needs a GPU.

@@ -14,6 +14,8 @@ daft = pytest.importorskip("daft", reason="precisa do extra [cluster]: pip insta
 ray = pytest.importorskip("ray", reason="precisa do extra [cluster]: pip install 'afina[cluster]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
+from ray._private.internal_api import node_stats  # noqa: E402
+
 from afina.data import catalog, cluster  # noqa: E402
 from afina.data.catalog import prep  # noqa: E402
 from afina.data.synthetic import catalogue_lines  # noqa: E402
@@ -98,11 +100,15 @@ def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
 # the last test: it costs the cluster a node
 def test_a_node_that_dies_in_the_middle_changes_nothing(tmp_path, two_workers, source, monkeypatch):
     here = prep(source, tmp_path / "here", formats=("jsonl",))
-    victim = two_workers.list_all_nodes()[-1]
     started, killed = threading.Event(), threading.Event()
+
+    def held(node):  # bytes of results; a node that was slow to start may hold none, and nobody would miss it
+        return node_stats(node.node_ip_address, node.node_manager_port).store_stats.object_store_bytes_used
 
     def kill_when_results_are_there():
         started.wait(60)
+        victim = max(two_workers.list_all_nodes()[1:], key=held)
+        assert held(victim) > 0
         two_workers.remove_node(victim, allow_graceful=False)
         killed.set()
 
