@@ -333,6 +333,9 @@ def _train(
         "use_cpu": runtime.device == "cpu",
         "bf16": runtime.precision == "bf16",
         "fp16": runtime.precision == "fp16",
+        # Trainer would count tokens over all processes and scale a loss that is a mean of examples: twice too much for two.
+        "average_tokens_across_devices": False,
+        "ddp_find_unused_parameters": False,
     }
     if checkpoints:
         settings |= {"save_strategy": "steps", "save_total_limit": 2}

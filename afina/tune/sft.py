@@ -513,6 +513,7 @@ def _arguments(settings: TrainSettings, folder, checkpoints: bool, gradient_chec
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
     }
 
 
