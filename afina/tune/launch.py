@@ -39,6 +39,7 @@ from afina.runtime import SEED, Runtime, course_root
 from afina.tune import bert, sft
 
 KEPT = 2  # checkpoints
+FSDP_WRAPS = ["Block"]  # what FSDP wraps one by one in our GPT; transformers' models name theirs in the same attribute
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -282,11 +283,11 @@ def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
     torch.manual_seed(job.seed)
     config = GPTConfig(len(tokenizer), job.context, job.d_model, job.n_heads, job.n_layers, job.dropout)
     model = GPT(config)
-    model._no_split_modules = ["Block"]  # what FSDP wraps one by one, under the name that transformers gives it
-    if state.distributed_type == DistributedType.DEEPSPEED or getattr(accelerator.state, "deepspeed_plugin", None):
+    model._no_split_modules = FSDP_WRAPS
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:  # it reads the batch from a loader, and we have none
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
-    diary, begun = _resume(accelerator, work), 0
+    diary = _resume(accelerator, work)
     begun = len(diary)
     mine = slice(state.process_index * share, (state.process_index + 1) * share)
     for entry in _steps(accelerator, model, optimizer, rows, recipe, begun, mine):
