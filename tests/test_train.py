@@ -215,7 +215,11 @@ def kill_one_of_two(run: subprocess.Popen, checkpoints: Path, seconds: float = 9
 @pytest.mark.parametrize("kind", ["gpt", *(pytest.param(kind, marks=slow) for kind in ("bert", "sft"))])
 def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path, kind):
     # long enough that the kill comes before the end
-    long = {"gpt": {"steps": 200}, "bert": {"examples": 0, "save_every": 10}, "sft": {"rows": 480, "save_every": 5}}
+    long = {
+        "gpt": {"steps": 120, "save_every": 5},
+        "bert": {"examples": 0, "save_every": 10},
+        "sft": {"rows": 480, "save_every": 5},
+    }
     job = replace(SMALL[kind], out=str(tmp_path / "m"), **long[kind])
     command = ["-m", "afina.cli", "train", kind, "--config", str(written(tmp_path / "c.yaml", job))]
     run = launched("processes.yaml", command)

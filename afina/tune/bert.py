@@ -247,6 +247,15 @@ def freeze(model: PreTrainedModel, layers: int) -> tuple[int, int]:
     return trainable, model.num_parameters()
 
 
+class Teller(TrainerCallback):
+    """For a terminal: a line for each tenth of the steps, from the first process."""
+
+    def on_log(self, args, state, control, logs=None, **more):
+        every = max(1, state.max_steps // 10)
+        if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
+            print(f"passo {state.global_step} de {state.max_steps}: perda {float(logs['loss']):.2f}", flush=True)
+
+
 def fine_tune(
     model: PreTrainedModel,
     tokenizer: BertTokenizerFast,

@@ -26,9 +26,7 @@ import torch
 import yaml
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
-from transformers import BertTokenizerFast, TrainerCallback
 
-from afina.data.catalog import prep
 from afina.errors import CourseError
 from afina.gpt.loader import read_documents
 from afina.gpt.model import GPT, GPTConfig, next_token_loss
@@ -36,7 +34,6 @@ from afina.gpt.tokenizer import load_tokenizer, save_tokenizer
 from afina.gpt.train import Recipe, batch_of, evaluate, learning_rate_at, make_optimizer, windows
 from afina.gpt.weights import save_gpt
 from afina.runtime import SEED, Runtime, course_root
-from afina.tune import bert, sft
 
 KEPT = 2  # checkpoints
 FSDP_WRAPS = ["Block"]  # what FSDP wraps one by one in our GPT; transformers' models name theirs in the same attribute
@@ -358,16 +355,11 @@ def _resume(accelerator: Accelerator, work: Path) -> list[dict]:
 # --- lessons 13 and 14 -----------------------------------------------------------------------------------------------
 
 
-class _Teller(TrainerCallback):
-    """A line for each tenth of the steps, from the first process."""
-
-    def on_log(self, args, state, control, logs=None, **more):
-        every = max(1, state.max_steps // 10)
-        if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
-            print(f"passo {state.global_step} de {state.max_steps}: perda {float(logs['loss']):.2f}", flush=True)
-
-
 def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
+    from transformers import BertTokenizerFast
+
+    from afina.tune import bert  # the GPT by hand needs none of this, and starts in half the time
+
     source = _place(job.model)
     model, tokenizer = bert.classifier(source, seed=job.seed), BertTokenizerFast.from_pretrained(source)
     train = tuple(column[: job.examples or None] for column in bert.read_reviews("train"))
@@ -382,7 +374,7 @@ def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
         seed=job.seed,
         checkpoints=_trainer_folder(work, state),
         save_to=work / "model",
-        callbacks=[_Teller()],
+        callbacks=[bert.Teller()],
         per_device_train_batch_size=_share("batch_size", job.batch_size, state.num_processes),
         logging_steps=1,
         save_steps=job.save_every,
@@ -393,6 +385,8 @@ def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
 
 
 def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
+    from afina.tune import bert, sft
+
     if job.load_in_4bit and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         raise CourseError(
             "o FSDP reparte pesos de 16 ou 32 bits, e load_in_4bit os guarda em 4.",
@@ -427,13 +421,16 @@ def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
         settings,
         checkpoints=_trainer_folder(work, state),
         save_to=work / "model",
-        callbacks=[_Teller()],
+        callbacks=[bert.Teller()],
     )
     return {"losses": trained.losses, "resumed_after": trained.resumed_after, "rows": str(trained.prepared)}
 
 
 def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict[str, str]]:
     """The first `rows` of the shard that fit whole, each asked in the phrasing whose turn it is, as in lesson 14."""
+    from afina.data.catalog import prep
+    from afina.tune import sft
+
     place = _file(job.data)
     if place.suffix != ".jsonl":
         with state.main_process_first():  # the others find it done
