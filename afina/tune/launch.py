@@ -182,7 +182,10 @@ def run(kind: str, job: Job, force: bool = False) -> Path:
     out = Path(job.out)
     work = out.with_name(out.name + ".partial")
     ours = not torch.distributed.is_initialized()  # Ray brings its own process group
-    state = PartialState(cpu=Runtime.here(show=False).device == "cpu")
+    on_cpu = Runtime.here(show=False).device == "cpu"
+    if on_cpu:  # else process 1 works on "cpu:1", a name that torch.load does not know when Trainer resumes
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    state = PartialState(cpu=on_cpu)
     if out.exists() and not force:
         raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
     try:
