@@ -108,7 +108,7 @@ def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
     """train/job_ray.py as it is run: kill -9 of a worker after the first checkpoint, and the losses are those of one process."""
     from afina.tune.launch import GPTJob, run
 
-    sizes = {"d_model": 32, "n_layers": 2, "steps": 300, "save_every": 10, "validation_rows": 32, "warmup": 5}
+    sizes = {"d_model": 32, "n_layers": 2, "steps": 120, "save_every": 10, "validation_rows": 32, "warmup": 5}
     config = tmp_path / "gpt.yaml"
     config.write_text(json.dumps({"out": str(tmp_path / "m"), **sizes}), encoding="utf-8")  # JSON is YAML
     command = [sys.executable, "train/job_ray.py", "gpt", str(config), "--address", two_workers.address]
@@ -123,7 +123,7 @@ def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
         workers = [process for process in mine if "RayTrainWorker" in process.name() + " ".join(process.cmdline())]
         assert len(workers) == 2
         workers[-1].kill()
-        said = job.communicate(timeout=240)[0]
+        said = job.communicate(timeout=400)[0]
     finally:
         job.kill()
     assert job.returncode == 0, said[-3000:]
