@@ -17,6 +17,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -117,7 +118,8 @@ def load_for_sft(
             "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'.",
             where="load_for_sft",
         )
-    road = _load_unsloth if on_cuda and lora is not None else _load_peft
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes share the work by Accelerate, without Unsloth
+    road = _load_unsloth if on_cuda and lora is not None and alone else _load_peft
     try:
         with model_errors(model), quiet():
             torch.manual_seed(seed)  # LoRA's A is random
@@ -197,7 +199,8 @@ def load_base(model: str | Path, load_in_4bit: bool = False):
     """(model, tokenizer) with transformers alone: float32, or NF4 with double quantisation through bitsandbytes."""
     runtime = Runtime.here(show=False)
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[runtime.precision]
-    options = {"dtype": torch.float32, "device_map": runtime.device}
+    here = {"": torch.cuda.current_device()} if runtime.device == "cuda" else runtime.device  # each process its own GPU
+    options = {"dtype": torch.float32, "device_map": here}
     if load_in_4bit:
         options["dtype"] = dtype
         options["quantization_config"] = transformers.BitsAndBytesConfig(
