@@ -168,11 +168,11 @@ def test_four_bits_and_fsdp_do_not_go_together(tmp_path, monkeypatch):
 
 # --- two processes ---------------------------------------------------------------------------------------------------
 
-ALL_KINDS = """\
+BOTH_KINDS = """\
 import json, sys
 from accelerate import PartialState
 from afina.tune import launch
-PartialState(cpu=True)  # one process group for the three
+PartialState(cpu=True)  # one process group for both
 for kind, path in json.loads(sys.argv[1]).items():
     launch.run(kind, launch.read_job(kind, path))
 """
@@ -180,18 +180,27 @@ for kind, path in json.loads(sys.argv[1]).items():
 
 def test_two_processes_have_the_losses_of_one(tmp_path):
     script = tmp_path / "all.py"
-    script.write_text(ALL_KINDS, encoding="utf-8")
+    script.write_text(BOTH_KINDS, encoding="utf-8")
+    shard = tmp_path / "train-00000.jsonl"
+    rows = [
+        {"title": f"Red Mug {n}", "content": f"Meet the red mug number {n}, made for every day."} for n in range(60)
+    ]
+    shard.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    jobs = {
+        "bert": SMALL["bert"],
+        "sft": replace(SMALL["sft"], data=str(shard)),
+    }  # the GPT's are compared after its kill
     asked = {
         kind: str(written(tmp_path / f"{kind}.yaml", replace(job, out=str(tmp_path / f"{kind}2"))))
-        for kind, job in SMALL.items()
+        for kind, job in jobs.items()
     }
     run = launched("processes.yaml", [str(script), json.dumps(asked)])
-    for kind, job in SMALL.items():  # meanwhile
+    for kind, job in jobs.items():  # meanwhile
         launch.run(kind, replace(job, out=str(tmp_path / f"{kind}1")))
         AcceleratorState._reset_state(reset_partial_state=True)
     said = finished(run)
     assert run.returncode == 0, said[-3000:]
-    for kind in SMALL:
+    for kind in jobs:
         one, two = report(tmp_path / f"{kind}1"), report(tmp_path / f"{kind}2")
         assert (one["processes"], two["processes"]) == (1, 2)
         assert len(one["losses"]) > 4 and two["losses"] == pytest.approx(one["losses"], abs=2e-3), kind
@@ -216,7 +225,7 @@ def kill_one_of_two(run: subprocess.Popen, checkpoints: Path, seconds: float = 9
 def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path, kind):
     # long enough that the kill comes before the end
     long = {
-        "gpt": {"steps": 120, "save_every": 5},
+        "gpt": {"steps": 80, "save_every": 4},
         "bert": {"examples": 0, "save_every": 10},
         "sft": {"rows": 480, "save_every": 5},
     }

@@ -118,7 +118,7 @@ def load_for_sft(
             "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'.",
             where="load_for_sft",
         )
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes share the work by Accelerate, without Unsloth
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes: Accelerate, without Unsloth
     road = _load_unsloth if on_cuda and lora is not None and alone else _load_peft
     try:
         with model_errors(model), quiet():
