@@ -1,7 +1,7 @@
 """Which versions carry the course, and which break it? Writes build/canary/report.md and report.json.
 
     make canary                                                  # or, in an environment of the course:
-    python tests/canary.py [--sets control beyond] [--lessons 10 14] [--keep]
+    python tests/canary.py [--sets control beyond] [--lessons 02 14] [--keep]
 
 Every set is a fresh environment under build/canary/, always with the pinned torch, put in first and alone:
 
@@ -41,7 +41,10 @@ from packaging.utils import canonicalize_name
 from afina.runtime import build_folder, course_root
 
 SUPPORTED = ("3.11", "3.12", "3.13")
-LESSONS = ("10", "14")  # light ones, over torch, transformers, trl, peft, bitsandbytes, datasets, pandas and gguf
+LESSONS = (
+    "02",
+    "14",
+)  # pandas, scikit-learn and our engine; torch, transformers, trl, peft, bitsandbytes, datasets and gguf
 SIGNATURES = "tests/test_unsloth_signatures.py"
 ONLY_PINNED = f"{SIGNATURES}::test_unsloth_is_the_pinned_version"
 RULE = "# ----"  # in requirements.txt, between what the course asks for and what that brings along
@@ -141,7 +144,11 @@ def all_sets(root: Path, source: Path) -> tuple[list[Set], list[str]]:
 def run(command: list[str], log, **more) -> None:
     log.write("$ " + shlex.join(command) + "\n")
     log.flush()
-    subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, **more)
+    # pip does not compile (--no-compile): what a check imports compiles itself, once
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    }
+    subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment, **more)
 
 
 def install(one: Set, folder: Path, root: Path, log) -> Path:
@@ -149,7 +156,7 @@ def install(one: Set, folder: Path, root: Path, log) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     run([one.python, "-m", "venv", str(folder)], log)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
     constraints = folder / "bounds.txt"
     constraints.write_text("\n".join(one.bounds) + "\n", encoding="utf-8")
     run([*pip, *shlex.split(os.environ.get("TORCH_ARGS", "")), one.bounds[0]], log)
@@ -306,7 +313,9 @@ def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], le
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", help="only these (default: all)")
+    parser.add_argument(
+        "--sets", nargs="+", help="only these, beside what today's report says of the others (default: all)"
+    )
     parser.add_argument("--lessons", nargs="+", default=list(LESSONS))
     parser.add_argument("--keep", action="store_true", help="leave the environments in build/canary/")
     args = parser.parse_args(argv)
@@ -320,14 +329,19 @@ def main(argv: list[str] | None = None) -> int:
         canonicalize_name(name.split("[")[0])
         for name in pins((root / "requirements.txt").read_text(encoding="utf-8").split(RULE)[0])
     }
-    verdicts: list[Verdict] = []
-    missing: dict[str, str] = {}
+    verdicts, missing = earlier(folder, args.lessons) if args.sets else ([], {})
     for one in sets:
         if args.sets and one.name not in args.sets:
             continue
         print(f"canário: {one.name} ({one.python})…", flush=True)
+        verdicts = [other for other in verdicts if other.name != one.name]
         verdicts.append(judge(one, root, folder, args.lessons, args.keep))
-        print(f"  {verdicts[-1].passed} passaram, {verdicts[-1].failed} falharam", flush=True)
+        verdicts.sort(key=lambda verdict: [every.name for every in sets].index(verdict.name))
+        print(
+            "\n".join(
+                line for line in report(verdicts, {}, asked, args.lessons).splitlines() if f"| {one.name} |" in line
+            )
+        )
         write(folder, verdicts, missing, asked, args.lessons)
     for version in lacking if not args.sets else ():
         print(f"canário: não há Python {version} aqui; perguntando pelas rodas…", flush=True)
@@ -335,6 +349,17 @@ def main(argv: list[str] | None = None) -> int:
     write(folder, verdicts, missing, asked, args.lessons)
     print((folder / "report.md").read_text(encoding="utf-8"))
     return int(any(one.pinned and not one.ok for one in verdicts))
+
+
+def earlier(folder: Path, lessons: list[str]) -> tuple[list[Verdict], dict[str, str]]:
+    """What today's report already says over the same lessons: sets can be judged one call at a time."""
+    path = folder / "report.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if (told.get("date"), told.get("lessons")) != (date.today().isoformat(), lessons):
+        return [], {}
+    return [Verdict(**{name: value for name, value in row.items() if name != "ok"}) for row in told["sets"]], told[
+        "missing_pythons"
+    ]
 
 
 def write(folder: Path, verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> None:
