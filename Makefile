@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks tasks grade models slides bench setup clean
+.PHONY: course test test-cluster canary lab notebooks tasks grade models slides bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -29,6 +29,11 @@ test: $(READY) $(GPU_SOURCE)
 # `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
+
+# Do newer versions break the course? Fresh environments, about ten minutes each; the report is build/canary/report.md, or `make canary SETS="beyond"`.
+SETS ?=
+canary: $(READY) $(GPU_SOURCE)
+	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) tests/canary.py $(if $(SETS),--sets $(SETS))
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -56,8 +61,11 @@ models: $(READY)
 slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
 
+# Every performance claim again, on a quiet machine (about an hour), then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
+BENCHMARKS ?= data_prep validator bpe gpt classify bert sft train cloud serve grade growth
 bench: $(READY)
-	@for name in data_prep validator bpe gpt classify bert sft train cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py || exit 1; done
+	@$(PY) benchmarks/table.py
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.
