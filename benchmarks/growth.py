@@ -165,7 +165,7 @@ PATHS = {
 def fit(sizes: list[int], seconds: list[float]) -> dict[str, float]:
     """The slope in log-log and its standard error."""
     line = linregress([math.log(size) for size in sizes], [math.log(value) for value in seconds])
-    return {"exponent": round(line.slope, 3), "standard_error": round(line.stderr, 3)}
+    return {"exponent": round(float(line.slope), 3), "standard_error": round(float(line.stderr), 3)}
 
 
 def quadratic_share(sizes: list[int], seconds: list[float]) -> list[float]:
@@ -174,7 +174,9 @@ def quadratic_share(sizes: list[int], seconds: list[float]) -> list[float]:
     No term is below zero: where the clock was noisier than the term is large, its share is 0.
     """
     per_unit = linregress(sizes, [value / size for size, value in zip(sizes, seconds, strict=True)])  # a + b x size
-    return [round(max(0.0, per_unit.slope) * size**2 / value, 3) for size, value in zip(sizes, seconds, strict=True)]
+    return [
+        round(float(max(0.0, per_unit.slope) * size**2 / value), 3) for size, value in zip(sizes, seconds, strict=True)
+    ]
 
 
 def grow(name: str, rounds: int) -> dict:

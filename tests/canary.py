@@ -49,10 +49,10 @@ SIGNATURES = "tests/test_unsloth_signatures.py"
 ONLY_PINNED = f"{SIGNATURES}::test_unsloth_is_the_pinned_version"
 RULE = "# ----"  # in requirements.txt, between what the course asks for and what that brings along
 NEWEST_UNSLOTH = ["unsloth", "unsloth_zoo"]
-TESTS_TIMEOUT = 3600  # seconds, one set on a machine that is busy with something else
+CELL_TIMEOUT, TESTS_TIMEOUT = 1800, 7200  # seconds: a slow machine is not a version that breaks
 COLOURS = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # JUnit files spell the escape character
 ERROR_LINE = re.compile(
-    r"^(?:E\s+)?((?:\w+\.)*\w*(?:Error|Exception|Warning|Blocked|Interrupt|Exit|Timeout)\b.*)$", re.M
+    r"^(?:E\s+|Cell \d+: )?((?:\w+\.)*\w*(?:Error|Exception|Warning|Blocked|Interrupt|Exit|Timeout)\b.*)$", re.M
 )
 
 
@@ -222,6 +222,7 @@ def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) ->
             verdict.differs = differences(pinned, versions(python))
             books = [str(path.relative_to(root)) for n in lessons for path in root.glob(f"notebooks/{n}_*.ipynb")]
             command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", f"--junitxml={junit}"]
+            command += [f"--nbval-cell-timeout={CELL_TIMEOUT}"]
             if one.unsloth == NEWEST_UNSLOTH:
                 command += ["--deselect", ONLY_PINNED]  # it asks for the very pin that this set lets go
             start = time.monotonic()
