@@ -131,8 +131,8 @@ GROWTHS = (
            ("clientes, quatro respostas cada", "clients, four answers each"),
            ("abaixo de um: as respostas de um mesmo instante são um lote só", "below one: answers of the same moment are one batch")),
     Growth("bpe", ("treinar o BPE à mão, pior caso", "train the hand-written BPE, worst case"), ("bytes", "bytes"),
-           ("quase todo pedaço é novo: cresce com os pedaços diferentes, não com o quadrado",
-           "nearly every piece is new: it grows with the distinct pieces, not with their square")),
+           ("cada fusão toca só os pedaços que têm o par: cresce quase como o texto, não como o quadrado",
+           "each merge touches only the pieces that hold its pair: it grows nearly as the text, not as its square")),
     Growth("grade", ("`afina grade`, dois por vez", "`afina grade`, two at a time"), ("entregas", "submissions"),
            ("linear: cada entrega em sua sala", "linear: each submission in a room of its own")),
 )  # fmt: skip
