@@ -244,6 +244,8 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
     os.environ["JUPYTER_PATH"], os.environ["JUPYTER_RUNTIME_DIR"] = str(home / "share"), str(home / "jupyter")
 
     before, wrong_before, faults = installed(machine), complaints(machine), []
+    if "torch" not in before:  # the setup cell holds the torch that is there: without one, pip would fetch gigabytes
+        sys.exit(f"{base}: no torch; install one there, or use --no-torch")
     print(
         f"{len(before)} packages; pip check: {len(wrong_before)} complaints, as Colab's own half list has them",
         flush=True,

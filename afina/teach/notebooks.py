@@ -33,7 +33,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.figures import course_map_svg
+from afina.teach.figures import architecture_svg, course_map_svg
 from afina.teach.quiz import as_markdown
 
 CELL_TIMEOUT = 300  # seconds
@@ -332,7 +332,8 @@ def main(argv: list[str] | None = None) -> int:
         write_notebook(notebook, target)
         print(f"{source.stem}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
     if not args.check:
-        (root / "docs" / "course_map.svg").write_text(course_map_svg(), encoding="utf-8", newline="\n")
+        for name, svg in (("course_map", course_map_svg()), ("architecture", architecture_svg())):
+            (root / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     return 1 if stale else 0
 
 
