@@ -5,6 +5,10 @@ DECKS ?=
 TASKS ?=
 SUBMISSIONS ?= submissions
 OUT ?= build/grades
+# The public address that `make stamp` writes, and its branch; empty: git's origin, and the branch as it is.
+REPOSITORY ?=
+BRANCH ?=
+COLAB_PYTHON ?= python3
 # On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
 TORCH_ARGS ?=
 VENV := .venv
@@ -15,7 +19,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks tasks grade models slides bench setup clean
+.PHONY: course test test-cluster test-colab lab notebooks tasks grade models slides stamp bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -29,6 +33,10 @@ test: $(READY) $(GPU_SOURCE)
 # The Daft-on-Ray road of `afina prep`, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
+
+# Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
+test-colab: $(READY)
+	@$(PY) tests/colab_room.py --python "$(COLAB_PYTHON)"
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -55,6 +63,10 @@ models: $(READY)
 # The slides of pdf/, from pdf/src, or `make slides DECKS="03"`.
 slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
+
+# Give the course another public address everywhere, a fork's: `make stamp REPOSITORY=https://github.com/you/fork BRANCH=main`.
+stamp: $(READY)
+	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
 
 bench: $(READY)
 	@for name in data_prep validator bpe gpt classify bert sft cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done

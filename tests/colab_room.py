@@ -160,13 +160,14 @@ def files_of_the_course() -> dict[str, str]:
     return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names.splitlines()}
 
 
-def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str]:
+def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str, str]:
     """Run a committed notebook's setup cell and the `cells` code cells after it (0: all), in a new kernel of the machine.
 
-    Returns (seconds of the setup cell, of the others, what the setup cell printed). Raises nbclient's error where a cell fails.
+    Returns (seconds of the setup cell, of the others, what the setup cell printed, the error of a cell that failed or "").
     """
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -185,9 +186,16 @@ def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str]
     client = NotebookClient(
         book, timeout=900, kernel_name="colab", on_cell_executed=lambda **_: times.append(time.monotonic())
     )
-    client.execute(env=machine.environment())
+    error = ""
+    try:
+        client.execute(env=machine.environment())
+    except CellExecutionError as stopped:
+        error = f"{stopped.ename}: {stopped.evalue}\n{re.sub(chr(27) + '.*?m', '', str(stopped))[-1500:]}"
+    except (CellTimeoutError, DeadKernelError) as stopped:
+        error = f"{type(stopped).__name__}: {stopped}"
+    times += [time.monotonic()] * 2
     printed = "".join(output.get("text", "") for output in book.cells[0].outputs)
-    return times[1] - times[0], times[-1] - times[1], printed
+    return times[1] - times[0], times[-1] - times[1], printed, error
 
 
 def main() -> int:
@@ -243,7 +251,7 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Colab", "language": "python"}))
     os.environ["JUPYTER_PATH"], os.environ["JUPYTER_RUNTIME_DIR"] = str(home / "share"), str(home / "jupyter")
 
-    before, wrong_before, faults = installed(machine), complaints(machine), []
+    before, wrong_before, faults, said = installed(machine), complaints(machine), [], ""
     if "torch" not in before:  # the setup cell holds the torch that is there: without one, pip would fetch gigabytes
         sys.exit(f"{base}: no torch; install one there, or use --no-torch")
     print(
@@ -257,15 +265,11 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
         )
         said = machine.output(PYTHON, "/content/afina/afina/colab.py")
         print(f"setup without torch {time.monotonic() - start:6.1f} s")
-    for number, path in enumerate([] if args.no_torch else chosen):
-        try:
-            setup, rest, printed = opened(machine, path, args.cells)
-        except Exception as error:  # a lesson that fails is reported, the next one still opens
-            faults.append(f"{path.stem}: {type(error).__name__}: {str(error)[-1500:]}")
-            print(f"{path.stem:<32} FAILED", flush=True)
-            continue
-        said = printed if number == 0 else said
-        print(f"{path.stem:<32} setup {setup:6.1f} s, then {rest:6.1f} s", flush=True)
+    for path in [] if args.no_torch else chosen:
+        setup, rest, printed, error = opened(machine, path, args.cells)
+        said = said or printed
+        print(f"{path.stem:<32} setup {setup:6.1f} s, then {rest:6.1f} s{'  FAILED' if error else ''}", flush=True)
+        faults += [f"{path.stem}: {error}"] if error else []
     print(f"\nthe first setup cell said:\n{said}")
     after, wrong = installed(machine), complaints(machine) - wrong_before
     changed = {name: (old, after.get(name)) for name, old in before.items() if after.get(name) != old}
