@@ -198,6 +198,11 @@ def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str,
     return times[1] - times[0], times[-1] - times[1], printed, error
 
 
+def label(path: Path) -> str:
+    """ "02_dataset_prep" for a lesson, "t01_clean_catalogue" for a task, which is opened solved: unsolved, its checks stop it."""
+    return path.parent.name if path.stem == "solution" else path.stem
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", help='lessons and tasks, such as "02" or "t01" (default: all)')
@@ -222,9 +227,9 @@ def main() -> int:
     if args.no_torch:
         stand_in_for_torch(next(base.glob("lib/python3*/site-packages")))
 
-    every = [*sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")), *sorted(ROOT.glob("tasks/t*/t[0-9][0-9].ipynb"))]
+    every = [*sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")), *sorted(ROOT.glob("tasks/t*/solution.ipynb"))]
     chosen = [
-        path for path in every if not args.notebooks or any(path.name.startswith(name) for name in args.notebooks)
+        path for path in every if not args.notebooks or any(label(path).startswith(name) for name in args.notebooks)
     ]
     with tempfile.TemporaryDirectory(prefix="afina-colab-", dir=base.parent) as home:
         return visit(Path(home), base, chosen, args)
@@ -268,8 +273,8 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
     for path in [] if args.no_torch else chosen:
         setup, rest, printed, error = opened(machine, path, args.cells)
         said = said or printed
-        print(f"{path.stem:<32} setup {setup:6.1f} s, then {rest:6.1f} s{'  FAILED' if error else ''}", flush=True)
-        faults += [f"{path.stem}: {error}"] if error else []
+        print(f"{label(path):<32} setup {setup:6.1f} s, then {rest:6.1f} s{'  FAILED' if error else ''}", flush=True)
+        faults += [f"{label(path)}: {error}"] if error else []
     print(f"\nthe first setup cell said:\n{said}")
     after, wrong = installed(machine), complaints(machine) - wrong_before
     changed = {name: (old, after.get(name)) for name, old in before.items() if after.get(name) != old}
