@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from afina.runtime import course_root
 from afina.teach.figures import IMPORTS, ROOMS, architecture_svg
@@ -90,9 +91,11 @@ def test_the_examples_of_adapting_run_in_order(tmp_path, monkeypatch, capsys):
     examples = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert len(examples) == 5
     monkeypatch.chdir(tmp_path)
-    names = {}
+    threads, names = torch.get_num_threads(), {}
+    torch.set_num_threads(1)  # models this small only wait for each other's threads
     for number, example in enumerate(examples, 1):
         exec(compile(example, f"docs/adaptar.md, example {number}", "exec"), names)
+    torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert "nenhum problema encontrado" in printed
     losses = [float(loss) for loss in re.findall(r"perda: ([\d.]+) no começo, ([\d.]+) no fim", printed)[0]]
