@@ -12,7 +12,7 @@ from afina.teach.figures import IMPORTS, ROOMS, architecture_svg
 
 ROOT = course_root()
 PAGE = (ROOT / "docs" / "arquitetura.md").read_text(encoding="utf-8")
-ABOVE, GROUND, APART = {"teach", "cli"}, {"runtime", "errors"}, {"colab", "offline"}
+ABOVE, GROUND, APART = {"teach", "launch", "cli"}, {"runtime", "errors"}, {"colab", "offline"}
 
 
 def imported(path):

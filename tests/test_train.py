@@ -27,7 +27,7 @@ from afina.gpt.model import GPT, GPTConfig
 from afina.gpt.weights import load_gpt
 from afina.runtime import course_root
 from afina.tune import launch
-from afina.tune.launch import BertJob, GPTJob, SftJob, read_job
+from afina.launch import BertJob, GPTJob, SftJob, read_job
 
 ROOT = course_root()
 ACCELERATE = ROOT / "train" / "accelerate"
@@ -395,5 +395,5 @@ def test_the_slurm_job_launches_a_command_that_both_programs_understand(tmp_path
 
 def test_the_ray_job_is_python_that_asks_for_what_exists():
     tree = ast.parse((ROOT / "train" / "job_ray.py").read_text(encoding="utf-8"))
-    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "afina.tune.launch"]
+    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "afina.launch"]
     assert ours and all(hasattr(launch, name.name) for node in ours for name in node.names)

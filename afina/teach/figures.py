@@ -209,7 +209,15 @@ def architecture() -> Figure:
     """The rooms of `afina`: an arrow goes from a room to the one that imports it; a dashed one is files or HTTP."""
     fig, ax = _canvas(5.2, top=68)
     width, height = 17, 9
-    _box(ax, 0, 60.5, 100, 6.5, "afina.teach e afina.cli: em cima de todas, e nenhuma as importa", color=SLATE)
+    _box(
+        ax,
+        0,
+        60.5,
+        100,
+        6.5,
+        "afina.teach, afina.launch e afina.cli: em cima de todas, e nenhuma as importa",
+        color=SLATE,
+    )
     _box(ax, 0, 0, 100, 6.5, "afina.runtime e afina.errors: o térreo, que todas usam", color=SLATE)
     for room, (x, y, note, color) in ROOMS.items():
         _box(ax, x, y, width, height, f"afina.{room}", note, color)
