@@ -551,7 +551,7 @@ assert after_tuning < zero - 0.4 < before - 2
 assert before > np.log(len(number)) - 1  # nearly a blind guess
 
 # %% [markdown]
-# A base sozinha vai quase tão mal quanto um chute entre todas as palavras, porque nunca viu um "Bom dia". Os números se ouvem: cada modelo continua o
+# A base sozinha vai quase tão mal quanto um chute entre todas as palavras, porque nunca viu um "Bom dia". O texto mostra o mesmo: cada modelo continua o
 # mesmo começo.
 
 
