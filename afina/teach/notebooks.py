@@ -118,9 +118,9 @@ def github_link(path: str) -> str:
     return f"{REPOSITORY}/blob/{BRANCH}/{path}"
 
 
-def colab_link(lesson: str) -> str:
-    """Where Colab opens a lesson of the public repository."""
-    return github_link(f"notebooks/{lesson}.ipynb").replace("github.com", "colab.research.google.com/github", 1)
+def colab_link(name: str, folder: str = "notebooks") -> str:
+    """Where Colab opens a lesson (or, with its folder, a task) of the public repository."""
+    return github_link(f"{folder}/{name}.ipynb").replace("github.com", "colab.research.google.com/github", 1)
 
 
 def ficha(lesson: str, measured: dict[str, float] | None) -> str:
