@@ -17,9 +17,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
+SITE := $(VENV)/.site
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster test-colab lab notebooks tasks grade models slides stamp bench setup clean
+.PHONY: course test test-cluster test-colab test-site lab notebooks tasks grade models slides site stamp bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -35,8 +36,16 @@ test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
-test-colab: $(READY)
+test-co# The site built and opened in a headless Chromium, where there is one.
+test-site: $(SITE)
+	@$(PY) -m pytest tests/test_site.py
+
+lab: $(READY)
 	@$(PY) tests/colab_room.py --python "$(COLAB_PYTHON)"
+
+# The site built and opened in a headless Chromium, where there is one.
+test-site: $(SITE)
+	@$(PY) -m pytest tests/test_site.py
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -64,6 +73,10 @@ models: $(READY)
 slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
 
+# The course as static pages in build/site (installs Sphinx the first time).
+site: $(SITE)
+	@$(PY) -m afina.teach.site
+
 # Give the course another public address everywhere, a fork's: `make stamp REPOSITORY=https://github.com/you/fork BRANCH=main`.
 stamp: $(READY)
 	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
@@ -87,6 +100,10 @@ $(READY): requirements.txt pyproject.toml
 $(CLUSTER): $(READY)
 	@$(PIP) -r requirements.txt --no-build-isolation --editable ".[cluster]"  # the pins again: a constraints file may hold no extras
 	@touch $(CLUSTER)
+
+$(SITE): requirements-site.txt | $(READY)
+	@$(PIP) -r requirements-site.txt
+	@touch $(SITE)
 
 # Unsloth's source, to read its signatures: out of Python's path, since importing it needs a GPU.
 $(GPU_SOURCE): requirements-gpu.txt | $(READY)

@@ -1,8 +1,10 @@
 """Sphinx's settings for the site. `make site` stages the pages (afina.teach.site) and reads this; nothing is fetched, here or there."""
 
 import functools
+import html
 import inspect
 import json
+import re
 from pathlib import Path
 
 import snowballstemmer
@@ -19,12 +21,13 @@ HERE = Path(__file__).parent
 
 project, release, language = "Afina", __version__, "pt_BR"
 html_title = "Afina"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.githubpages"]
 locale_dirs = ["locale"]  # the theme's words that it has not translated
 
 nb_execution_mode = "off"
 nb_output_stderr = "remove"
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Mostrar o código", "Esconder o código"
 myst_all_links_external = True  # the stage has resolved them
 myst_enable_extensions = ["dollarmath"]
 myst_dmath_allow_space = myst_dmath_allow_digits = False  # US$ 5 is money
@@ -39,17 +42,20 @@ html_js_files = [("site.js", {"defer": "defer"})]
 html_favicon = "_static/favicon.svg"
 html_copy_source = html_show_sourcelink = html_show_copyright = html_show_sphinx = False
 html_domain_indices = html_use_index = False
-html_show_search_summary = False  # it would fetch each page, which a browser refuses to a file: docs/search.js has the texts
+html_show_search_summary = (
+    False  # it would fetch each page, which a browser refuses to a file: docs/search.js has the texts
+)
 html_theme_options = {
     "repository_url": REPOSITORY,
     "repository_branch": BRANCH,
     "use_repository_button": True,
     "use_download_button": False,  # it would give the staged notebook: the cover links the committed one
-    "home_page_in_toc": True,
     "navbar_persistent": [],  # the theme shows its own search box already
     "search_bar_text": "Buscar no curso",
     "toc_title": "Nesta página",
     "show_toc_level": 2,
+    "footer_content_items": ["extra-footer"],
+    "extra_footer": f"Afina {__version__} · código: Apache-2.0 · texto, figuras e dados sintéticos: CC BY 4.0",
 }
 
 
@@ -75,13 +81,19 @@ def sections(document: nodes.document) -> list[list[str]]:
     for section in document.findall(nodes.section):
         title, *rest = section.children
         own = [child for child in rest if not isinstance(child, nodes.section)]
-        texts = [text.astext() for child in own for text in child.findall(nodes.Text) if not within_raw(text)]
-        found.append([title.astext(), section["ids"][0], " ".join(" ".join(texts).split())])
+        text = " ".join(words(block) for child in own for block in child.findall(is_block))
+        found.append([title.astext(), section["ids"][0], " ".join(text.split())])
     return found
 
 
-def within_raw(node: nodes.Node) -> bool:
-    return isinstance(node.parent, nodes.raw)
+def is_block(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.raw) or (isinstance(node, nodes.TextElement) and not isinstance(node, nodes.Inline))
+
+
+def words(block: nodes.Element) -> str:
+    if not isinstance(block, nodes.raw):
+        return block.astext()
+    return html.unescape(re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", block.astext()))
 
 
 def write_texts(app, error):

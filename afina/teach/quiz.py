@@ -198,4 +198,6 @@ def as_page(name: str) -> str:
             f'<p class="review"><a href="{place}">Revise na aula {item["lesson"][:2]}</a></p>\n</div>'
         )
     # no empty line inside: in Markdown, one would end the HTML
-    return "\n".join([f'<div class="quiz" data-quiz="{name}">', *blocks, '<p class="score" role="status"></p>', "</div>"])
+    return "\n".join(
+        [f'<div class="quiz" data-quiz="{name}">', *blocks, '<p class="score" role="status"></p>', "</div>"]
+    )

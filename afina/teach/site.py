@@ -9,6 +9,7 @@ cover says where the notebook, the slides and the task are. `build` runs Sphinx 
 
 from __future__ import annotations
 
+import argparse
 import html
 import os
 import posixpath
@@ -32,6 +33,13 @@ DOCUMENTS = ("*.md", "docs/*.md", "data/README.md", "models/*/README.md", "tasks
 DOWNLOADS = (".ipynb", ".pdf", ".csv", ".json", ".jsonl", ".gz")  # other files are read in the repository
 PICTURES = (".png", ".svg")
 CODE = r"(?s:(`{3,}|~{3,}).*?\2)|`[^`\n]*`"
+THEME = {  # what the theme's templates say in English with no way to translate; docs/locale has the rest
+    "Toggle primary sidebar": "Abrir ou fechar o menu",
+    "Toggle secondary sidebar": "Abrir ou fechar o índice da página",
+    "Toggle hidden content": "Mostrar ou esconder",
+    "Main": "Páginas do curso",
+    "Page": "Seções desta página",
+}
 LINK = re.compile(rf"({CODE})|(\]\(|\b(?:href|src)=\")<?([^)\s>\"]+)>?")
 
 
@@ -102,6 +110,10 @@ class Site:
                 for to_read, widget in self.quizzes:
                     cell.source = cell.source.replace(to_read, widget)
                 cell.source = self.rewrite(cell.source, path)
+            else:
+                cell.source = re.sub(r"^# NBVAL_\w+\n", "", cell.source, flags=re.M)  # words for the test machinery
+            if cell.id == "setup":
+                cell.metadata["tags"] = ["hide-input"]
             for output in cell.get("outputs", []):
                 if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                     cell.metadata["mystnb"] = {"image": {"alt": alt}}
@@ -124,10 +136,11 @@ class Site:
             links += [("Apresentação em PDF", self.link(f"../{deck}", path)) for deck in self.decks(name[:2])]
             links += [(f"Tarefa {task[1:]}", self.link(f"../{place}", path)) for task, place in self.tasks(name)]
         else:
-            links += [(f"Aula {name[:2]}", self.link(f"../../notebooks/{name}.ipynb", path)) for name in self.lessons(path)]
+            links += [
+                (f"Aula {name[:2]}", self.link(f"../../notebooks/{name}.ipynb", path)) for name in self.lessons(path)
+            ]
             links += [("Todas as tarefas", self.link("../README.md", path))]
-        row = "\n".join(f'<a href="{html.escape(target)}">{text}</a>' for text, target in links)
-        return f'{source}\n\n<p class="actions">\n{row}\n</p>'
+        return f"{source}\n\n{actions(links)}"
 
     def decks(self, lesson: str) -> list[str]:
         """The slides that show a lesson ("07")."""
@@ -158,11 +171,25 @@ class Site:
         for title in ("As aulas", "As tarefas"):
             text = re.sub(rf"(?ms)^(## {title}\n.*?)((?:^\|[^\n]*\n)+)", lambda match: match[1] + cards(match[2]), text)
         lessons = [page for path, page in self.pages.items() if path.startswith("notebooks/")]
+        first = [("Começar pela aula 00", f"{lessons[0]}.html"), ("Glossário", "docs/glossario.html")]
+        text = re.sub(
+            r"^\[English\]\((.*)\)$", lambda match: actions([*first, ("English", match[1])]), text, flags=re.M
+        )
         tasks = [page for path, page in self.pages.items() if re.match(r"tasks/t", path)]
-        guides = ["docs/glossario", "data/index", "docs/adaptar", "docs/arquitetura", "docs/CONTRIBUTING", "docs/lancamento"]
+        guides = [
+            "docs/glossario",
+            "data/index",
+            "docs/adaptar",
+            "docs/arquitetura",
+            "docs/CONTRIBUTING",
+            "docs/lancamento",
+        ]
         known = [page for page in guides if page in self.pages.values()]
         shown = {"index", *lessons, *tasks, "tasks/index", *known}
-        rest = [page for page in self.pages.values() if page not in shown and not page.startswith("pdf/")]
+        english = {"README.en": "In English <README.en>"}
+        rest = [
+            english.get(page, page) for page in self.pages.values() if page not in shown and not page.startswith("pdf/")
+        ]
         trees = {
             "Aulas": lessons,
             "Tarefas": ["Como funcionam <tasks/index>", *tasks],
@@ -201,6 +228,12 @@ class Site:
 def anchor(cell: nbformat.NotebookNode) -> str:
     """The place that JupyterLab's own links, `NN.ipynb#cell-id=NAME`, find on the page."""
     return f'<span id="cell-id={cell.id}"></span>'
+
+
+def actions(links: list[tuple[str, str]]) -> str:
+    """A row of buttons, [(text, address), …]; the first is the one to press."""
+    row = "\n".join(f'<a href="{html.escape(target)}">{text}</a>' for text, target in links)
+    return f'<p class="actions">\n{row}\n</p>'
 
 
 def cards(table: str) -> str:
@@ -272,16 +305,28 @@ def build(root: Path, out: Path) -> None:
     words = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(root / "docs"), "-d", str(doctrees)]
     if sphinx([*words, str(site.stage), str(aside)]):
         raise CourseError("o Sphinx encontrou os problemas acima.", "Corrija-os na fonte de cada página.", where="site")
+    for page in aside.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for english, portuguese in THEME.items():
+            text = text.replace(f'="{english}"', f'="{portuguese}"')
+        if page.stem == "README.en":
+            text = text.replace('<article class="bd-article"', '<article lang="en" class="bd-article"')
+        page.write_text(text, encoding="utf-8", newline="\n")
     for place in site.downloads:
         copy(root / place, aside / place)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(aside, out)
 
 
-def main() -> int:
-    root = course_root()
-    out = root / "build" / "site"
-    build(root, out)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m afina.teach.site", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=course_root() / "build" / "site", help="folder of the pages")
+    out = parser.parse_args(argv).out.resolve()
+    try:
+        build(course_root(), out)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 1
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     pages = sum(1 for _ in out.rglob("*.html"))
     print(f"{pages} páginas, {size / 1e6:.0f} MB. Abra {(out / 'index.html').as_uri()}")

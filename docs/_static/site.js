@@ -30,13 +30,17 @@ for (const quiz of document.querySelectorAll(".quiz")) {
   quiz.classList.add("ready");
   tell();
 }
-// A table or a line of code wider than a phone scrolls by itself, and a keyboard may scroll it too.
-for (const box of document.querySelectorAll(".bd-article table")) {
+// A table of results scrolls inside its frame; one of prose becomes, on a phone, a card for each row (site.css), with its headings inside.
+for (const table of document.querySelectorAll(".bd-article table")) {
   const frame = document.createElement("div");
   frame.className = "scrolls";
-  box.replaceWith(frame);
-  frame.append(box);
+  table.replaceWith(frame);
+  frame.append(table);
+  if (table.closest(".cell_output")) continue;
+  table.classList.add("prose");
+  const names = [...table.querySelectorAll("thead th")].map(name => name.textContent.trim());
+  for (const row of table.tBodies[0]?.rows ?? []) [...row.cells].forEach((cell, i) => { cell.dataset.name = names[i] ?? ""; });
 }
 for (const box of document.querySelectorAll(".scrolls, .bd-article pre")) {
-  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;  // for whoever has no mouse
 }
