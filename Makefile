@@ -36,11 +36,7 @@ test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
-test-co# The site built and opened in a headless Chromium, where there is one.
-test-site: $(SITE)
-	@$(PY) -m pytest tests/test_site.py
-
-lab: $(READY)
+test-colab: $(READY)
 	@$(PY) tests/colab_room.py --python "$(COLAB_PYTHON)"
 
 # The site built and opened in a headless Chromium, where there is one.

@@ -96,7 +96,7 @@ def test_pictures_keep_their_descriptions_and_named_cells_their_places(books):
         assert "# NBVAL_" not in text
         for cell in committed.cells:
             if not re.fullmatch("[0-9a-f]{8}", cell.id) and not cell.source.endswith('")'):
-                assert f'<span id="cell-id={cell.id}"></span>' in text, (path, cell.id)
+                assert f'<div id="cell-id={cell.id}"></div>' in text, (path, cell.id)
 
 
 def test_the_cover_says_what_to_take_along(books):
@@ -159,6 +159,15 @@ def test_without_sphinx_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(CourseError, match="make site"):
         sites.build(ROOT, tmp_path / "site")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pins_of_the_site_are_its_own():
+    def pins(name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return {re.sub(r"[-_.]+", "-", pin.lower()) for pin in re.findall(r"^([\w.-]+)(?:\[\w+\])?==", text, re.M)}
+
+    assert {"sphinx", "myst-nb", "sphinx-book-theme"} <= pins("requirements-site.txt")
+    assert pins("requirements-site.txt") & pins("requirements.txt") == set()
 
 
 # --- the pages -------------------------------------------------------------------------------------------------------

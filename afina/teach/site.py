@@ -227,7 +227,7 @@ class Site:
 
 def anchor(cell: nbformat.NotebookNode) -> str:
     """The place that JupyterLab's own links, `NN.ipynb#cell-id=NAME`, find on the page."""
-    return f'<span id="cell-id={cell.id}"></span>'
+    return f'<div id="cell-id={cell.id}"></div>'
 
 
 def actions(links: list[tuple[str, str]]) -> str:
@@ -328,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    pages = sum(1 for _ in out.rglob("*.html"))
+    pages = sum("_static" not in path.parts for path in out.rglob("*.html"))
     print(f"{pages} páginas, {size / 1e6:.0f} MB. Abra {(out / 'index.html').as_uri()}")
     return 0
 

@@ -39,7 +39,12 @@ for (const table of document.querySelectorAll(".bd-article table")) {
   if (table.closest(".cell_output")) continue;
   table.classList.add("prose");
   const names = [...table.querySelectorAll("thead th")].map(name => name.textContent.trim());
-  for (const row of table.tBodies[0]?.rows ?? []) [...row.cells].forEach((cell, i) => { cell.dataset.name = names[i] ?? ""; });
+  for (const row of table.tBodies[0]?.rows ?? []) {
+    [...row.cells].forEach((cell, i) => {
+      cell.dataset.name = names[i] ?? "";
+      cell.classList.toggle("blank", !cell.textContent.trim());
+    });
+  }
 }
 for (const box of document.querySelectorAll(".scrolls, .bd-article pre")) {
   if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;  // for whoever has no mouse
