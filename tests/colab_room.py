@@ -223,7 +223,8 @@ def main() -> int:
     packages = ROOT / "tests" / "colab" / f"python-{version}.txt"
     if not packages.exists():
         sys.exit(f"Colab has no image with Python {version} that we know: tests/colab/ holds 3.12 and 3.13")
-    base = ROOT / "build" / "colab" / f"python-{version}{'-no-torch' * args.no_torch}"
+    where = Path(args.system).name  # each Linux has its own: a virtual environment leads to the Python that made it
+    base = ROOT / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
     prepare_python(base, args.system, real, packages, "" if args.no_torch else args.torch)
     if args.no_torch:
         stand_in_for_torch(next(base.glob("lib/python3*/site-packages")))
