@@ -9,7 +9,8 @@ address of the course leads to a copy of this repository's HEAD. The setup cell'
 nothing preinstalled changes version but what the cell says; `pip check` has no new complaint; torch and numpy stay; every file of
 data/ and models/ arrives whole; the lesson runs on in the same kernel. What cannot be: a GPU, Unsloth, Google's own kernel.
 
-Linux, as root or where user namespaces are allowed. Needs a package index, and pytorch.org's for Colab's torch (or --torch).
+Linux, as root or where user namespaces are allowed. Needs a package index. Where it gives torch with CUDA, `--torch` takes pip's
+words for the CPU build (pytorch.org tells the index).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TORCH = "torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH = "torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0"
 PYTHON = "/vm/python/bin/python"
 ASK = "import sys; sys.path.insert(0, {!r}); import colab, json; print(json.dumps(colab.versions()))"
 
@@ -222,7 +223,8 @@ def main() -> int:
     packages = ROOT / "tests" / "colab" / f"python-{version}.txt"
     if not packages.exists():
         sys.exit(f"Colab has no image with Python {version} that we know: tests/colab/ holds 3.12 and 3.13")
-    base = ROOT / "build" / "colab" / f"python-{version}{'-no-torch' * args.no_torch}"
+    where = Path(args.system).name  # each Linux has its own: a virtual environment leads to the Python that made it
+    base = ROOT / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
     prepare_python(base, args.system, real, packages, "" if args.no_torch else args.torch)
     if args.no_torch:
         stand_in_for_torch(next(base.glob("lib/python3*/site-packages")))

@@ -41,12 +41,11 @@ CELL_TIMEOUT = 300  # seconds
 REPOSITORY = "https://github.com/afina-curso/afina"
 BRANCH = "main"
 SETUP = f'''\
-# fetches the course on Colab; on your computer it only tells where you are
 import os
 import subprocess
 import sys
 
-if "COLAB_RELEASE_TAG" in os.environ:
+if "COLAB_RELEASE_TAG" in os.environ:  # on Colab, fetch the course; elsewhere it is here
     url, folder = "{REPOSITORY}", "/content/afina"
     if not os.path.exists(folder):
         subprocess.run(["git", "clone", "--depth=1", "--branch={BRANCH}", url, folder], check=True)
@@ -55,6 +54,7 @@ if "COLAB_RELEASE_TAG" in os.environ:
     sys.path.insert(0, folder)
 
 from afina.runtime import Runtime
+
 rt = Runtime.here()'''
 
 
