@@ -235,7 +235,7 @@ for name, one in kinds.items():
     speed(one, 1, 4)  # the first call warms up
     marks = score(one, tokenizer, {kind: exam[kind] for kind in TAUGHT})
     rows[name] = {"KB": one.get_memory_footprint() / 1000, "nota": np.mean(list(marks.values()))}
-    rows[name] |= {f"tokens/s ({n})": speed(one, n) for n in (1, 16)}
+    rows[name] |= {f"tokens/s ({n})": max(speed(one, n) for _ in range(3)) for n in (1, 16)}
 precisions = pd.DataFrame(rows).T
 assert precisions.loc["nf4", "KB"] < precisions.loc["bf16", "KB"] < precisions.loc["fp32", "KB"]
 assert precisions["nota"].min() > precisions["nota"].max() - 0.1
@@ -406,9 +406,9 @@ from afina.teach.figures import BLUE, GREEN, ORANGE, RED, SKY, figure, show
 
 counts = list(loads)
 fig, (left, right) = figure(height=3, columns=2)
-for percent, color in ((50, BLUE), (95, ORANGE)):
+for percent, color, mark in ((50, BLUE, "o-"), (95, ORANGE, "s--")):
     line = [np.percentile(loads[n][0], percent) * 1000 for n in counts]
-    left.plot(counts, line, "o-", color=color, label=f"{percent}%")
+    left.plot(counts, line, mark, color=color, label=f"{percent}%")
 left.set(title="Espera", xlabel="clientes", ylabel="ms por resposta", ylim=(0, None), xticks=counts)
 left.legend(title="respondidos até")
 right.plot(counts, [loads[n][1] for n in counts], "o-", color=GREEN)
