@@ -115,7 +115,7 @@ rt.seed_everything()
 newborn = BertForMaskedLM(new_config(large))
 young = pretrain(texts[-3000:], large, epochs=3)
 losses = [row["loss"] for row in young.history if "loss" in row]
-print(f"{newborn.num_parameters():,} pesos, {young.seconds:.0f} s".replace(",", "."))
+print(f"{newborn.num_parameters():,} pesos".replace(",", "."), f"em {young.seconds:.0f} s")
 print(f"perda: {losses[0]:.2f} no começo, {losses[-1]:.2f} no fim")
 
 # %% [markdown]
@@ -164,7 +164,7 @@ print(large.convert_ids_to_tokens(pair["input_ids"]))
 print(pair["token_type_ids"])
 
 # %% [markdown]
-# A resposta é uma cabeça de duas saídas sobre o `[CLS]`; com pesos aleatórios, a perda dela é a de quem joga uma moeda. Prove-o com quatro pares:
+# A resposta é uma cabeça de duas saídas sobre o `[CLS]`; com pesos aleatórios, a perda dela é a de quem joga uma moeda. Confira em quatro pares, dois verdadeiros (0) e dois trocados (1):
 
 # %%
 from transformers import BertForNextSentencePrediction
