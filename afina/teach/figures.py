@@ -90,8 +90,8 @@ def _few_colours(png: bytes, colours: int = 128) -> bytes:
 
 # --- diagrams: what they are drawn with --------------------------------------------------------------------------------
 
-# Darker sisters of the palette, on which white text reads at any size (contrast above 4.5).
-SLATE, FOREST, RUST, PLUM = "#5B6B78", "#00735A", "#B54A00", "#8A4A75"
+# Darker sisters of the palette, on which white text reads at any size (contrast above 4.5). SLATE is also the colour of reference lines.
+SLATE, FOREST, RUST, PLUM = "#5B6B78", "#006B3F", "#B54A00", "#5C2D7A"
 
 
 def _canvas(height: float, top: float | None = None) -> tuple[Figure, Axes]:

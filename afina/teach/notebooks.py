@@ -119,11 +119,22 @@ def ficha(lesson: str, measured: dict[str, float] | None) -> str:
     """The cover's table of costs and its link; only measured numbers, and it says so where nothing was measured."""
     cpu = minutes(measured["seconds"]) if measured else "ainda não medido"
     memory = f"{max(0.1, measured['peak_mb'] / 1000):.1f} GB".replace(".", ",") if measured else "ainda não medido"
+    deck = deck_of(lesson[:2])
     return (
         "| CPU (2 núcleos) | Colab com T4 | Memória | Download | Custo |\n| --- | --- | --- | --- | --- |\n"
         f"| {cpu} | ainda não medido | {memory} | nada | zero |\n\n"
         f"[Abrir no Colab]({colab_link(lesson)}) · [Todas as aulas](../README.md)"
+        + (f" · [A apresentação desta aula](../pdf/{deck}.pdf)" if deck else "")
     )
+
+
+def deck_of(number: str) -> str | None:
+    """The deck in whose `lessons: ("00", …)` the lesson stands, such as "01_start_and_concepts"."""
+    for source in sorted((course_root() / "pdf" / "src").glob("[0-9][0-9]_*.typ")):
+        told = re.search(r"^ *lessons: \((.*)\)", source.read_text(encoding="utf-8"), re.M)
+        if told and f'"{number}"' in told[1]:
+            return source.stem
+    return None
 
 
 def build(source: Path, measured: dict[str, float] | None) -> nbformat.NotebookNode:
