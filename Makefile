@@ -26,7 +26,7 @@ test: $(READY) $(GPU_SOURCE)
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(PY) -m pytest -n 2 --nbval-lax tests notebooks
 
-# The Daft-on-Ray road of `afina prep`, on a local cluster of two workers (installs the [cluster] extra the first time).
+# `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
 
@@ -57,7 +57,7 @@ slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
 
 bench: $(READY)
-	@for name in data_prep validator bpe gpt classify bert sft cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in data_prep validator bpe gpt classify bert sft train cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.

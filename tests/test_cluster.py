@@ -1,10 +1,16 @@
-"""The cluster road: what a Ray cluster writes is what one machine writes, byte for byte, also when a node dies."""
+"""The cluster road: what a Ray cluster writes is what one machine writes, byte for byte, also when a node dies; and `afina train`
+by Ray Train, with the losses of one process, also when a worker is killed."""
 
 import gzip
+import json
 import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 # Ray's own switch for "stay on 127.0.0.1"; without it, it looks for the address by which other machines see this one.
@@ -20,6 +26,7 @@ from afina.data import catalog, cluster  # noqa: E402
 from afina.data.catalog import prep  # noqa: E402
 from afina.data.synthetic import catalogue_lines  # noqa: E402
 from afina.errors import CourseError  # noqa: E402
+from afina.runtime import course_root  # noqa: E402
 
 pytestmark = pytest.mark.cluster
 NODE = {"num_cpus": 1, "object_store_memory": 150 << 20}
@@ -95,6 +102,38 @@ def test_a_cluster_that_always_fails_gives_up_with_one_sentence(tmp_path, two_wo
 
 def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
     assert {"read", "kept", "broken line"}.isdisjoint(catalog.REASONS)
+
+
+def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
+    """train/job_ray.py as it is run: kill -9 of a worker after the first checkpoint, and the losses are those of one process."""
+    from afina.tune.launch import GPTJob, run
+
+    sizes = {"d_model": 32, "n_layers": 2, "steps": 120, "save_every": 10, "validation_rows": 32, "warmup": 5}
+    config = tmp_path / "gpt.yaml"
+    config.write_text(json.dumps({"out": str(tmp_path / "m"), **sizes}), encoding="utf-8")  # JSON is YAML
+    command = [sys.executable, "train/job_ray.py", "gpt", str(config), "--address", two_workers.address]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
+    job = subprocess.Popen(command, cwd=course_root(), **pipes)
+    try:
+        end = time.monotonic() + 120
+        while not any((tmp_path / "m.partial" / "checkpoints").glob("checkpoint-*/diary.json")):
+            assert job.poll() is None and time.monotonic() < end, job.communicate(timeout=10)[0][-3000:]
+            time.sleep(0.02)
+        mine = psutil.Process().children(recursive=True)
+        workers = [process for process in mine if "RayTrainWorker" in process.name() + " ".join(process.cmdline())]
+        assert len(workers) == 2
+        workers[-1].kill()
+        said = job.communicate(timeout=400)[0]
+    finally:
+        job.kill()
+    assert job.returncode == 0, said[-3000:]
+    run("gpt", GPTJob(out=str(tmp_path / "one"), **sizes))
+    cluster_run, one = (
+        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8")) for name in ("m", "one")
+    )
+    assert cluster_run["processes"] == 2 and cluster_run["resumed_after"] >= 10
+    assert cluster_run["losses"] == pytest.approx(one["losses"], abs=2e-2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpt.yaml", "m", "one"]
 
 
 # the last test: it costs the cluster a node

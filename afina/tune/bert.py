@@ -42,9 +42,11 @@ from transformers import (
     PreTrainedModel,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     get_scheduler,
 )
+from transformers.trainer_utils import get_last_checkpoint
 
 from afina.data.corpora import SENTIMENTS
 from afina.errors import CourseError
@@ -171,6 +173,7 @@ class Tuned:
     history: list[dict]  # rows with "step" and "loss", and rows with "step", "eval_loss" and "eval_accuracy"
     seconds: float
     samples_per_second: float
+    resumed_after: int = 0  # steps that an earlier run had done
 
 
 def pretrain(
@@ -244,6 +247,15 @@ def freeze(model: PreTrainedModel, layers: int) -> tuple[int, int]:
     return trainable, model.num_parameters()
 
 
+class Teller(TrainerCallback):
+    """For a terminal: a line for each tenth of the steps, from the first process."""
+
+    def on_log(self, args, state, control, logs=None, **more):
+        every = max(1, state.max_steps // 10)
+        if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
+            print(f"passo {state.global_step} de {state.max_steps}: perda {float(logs['loss']):.2f}", flush=True)
+
+
 def fine_tune(
     model: PreTrainedModel,
     tokenizer: BertTokenizerFast,
@@ -256,13 +268,17 @@ def fine_tune(
     pad_to: int | None = None,
     truncation: bool = False,
     seed: int = SEED,
+    checkpoints: Path | None = None,
+    save_to: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     **arguments,
 ) -> Tuned:
     """Tune `model`, which is changed in place. Batches are padded to their longest text, or all to `pad_to` tokens.
 
     With `validation`, each epoch is measured; with `patience` too, training stops after so many epochs without a better
     accuracy and the best weights come back. `sampling` is Trainer's: "group_by_length", "random" or "sequential".
-    `arguments` go to TrainingArguments.
+    With `checkpoints`, state is kept there (each `save_steps`), and a run that finds some goes on from the last; `save_to`
+    gets the model and the tokenizer, from all processes where several were launched. `arguments` go to TrainingArguments.
     """
     rows = labelled_rows(train, tokenizer, model, truncation)
     held_out = validation and labelled_rows(validation, tokenizer, model, truncation)
@@ -280,6 +296,10 @@ def fine_tune(
         learning_rate=learning_rate,
         train_sampling_strategy=sampling,
         seed=seed,
+        checkpoints=checkpoints,
+        save_to=save_to,
+        tokenizer=tokenizer,
+        callbacks=callbacks,
         **arguments,
     )
 
@@ -288,8 +308,20 @@ def _accuracy(prediction) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
-def _train(model, rows, collate, held_out=None, patience=None, epochs=None, **arguments) -> Tuned:
-    """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk."""
+def _train(
+    model,
+    rows,
+    collate,
+    held_out=None,
+    patience=None,
+    epochs=None,
+    checkpoints=None,
+    save_to=None,
+    tokenizer=None,
+    callbacks=(),
+    **arguments,
+) -> Tuned:
+    """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk that was not asked for."""
     runtime = Runtime.here(show=False)
     if epochs is not None:
         arguments["num_train_epochs"] = epochs
@@ -310,23 +342,34 @@ def _train(model, rows, collate, held_out=None, patience=None, epochs=None, **ar
         "use_cpu": runtime.device == "cpu",
         "bf16": runtime.precision == "bf16",
         "fp16": runtime.precision == "fp16",
+        # Trainer would count tokens over all processes and scale a loss that is a mean of examples: twice too much for two.
+        "average_tokens_across_devices": False,
+        "ddp_find_unused_parameters": False,
     }
+    if checkpoints:
+        settings |= {"save_strategy": "steps", "save_total_limit": 2}
     with tempfile.TemporaryDirectory() as folder, captured_log():
         trainer = Trainer(
             model=model,
-            args=TrainingArguments(output_dir=folder, **(settings | arguments)),
+            args=TrainingArguments(output_dir=str(checkpoints or folder), **(settings | arguments)),
             train_dataset=rows,
             eval_dataset=held_out,
             data_collator=collate,
             compute_metrics=_accuracy if held_out else None,
-            callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+            callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+            processing_class=tokenizer if save_to else None,
         )
         trainer.remove_callback(PrinterCallback)
+        last = get_last_checkpoint(checkpoints) if checkpoints and checkpoints.is_dir() else None
+        begun = int(last.rpartition("-")[2]) if last else 0
         start = time.perf_counter()
-        result = trainer.train()
+        result = trainer.train(resume_from_checkpoint=last)
         seconds = time.perf_counter() - start
-    samples = result.global_step * trainer.args.per_device_train_batch_size
-    return Tuned(model, trainer.state.log_history[:-1], seconds, samples / seconds)
+        if save_to:
+            trainer.save_model(str(save_to))
+            (save_to / "training_args.bin").unlink(missing_ok=True)  # a pickle that says nothing of the model
+    samples = (result.global_step - begun) * trainer.args.per_device_train_batch_size * trainer.args.world_size
+    return Tuned(model, trainer.state.log_history[:-1], seconds, samples / seconds, begun)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -117,7 +118,8 @@ def load_for_sft(
             "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'.",
             where="load_for_sft",
         )
-    road = _load_unsloth if on_cuda and lora is not None else _load_peft
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes: Accelerate, without Unsloth
+    road = _load_unsloth if on_cuda and lora is not None and alone else _load_peft
     try:
         with model_errors(model), quiet():
             torch.manual_seed(seed)  # LoRA's A is random
@@ -197,7 +199,8 @@ def load_base(model: str | Path, load_in_4bit: bool = False):
     """(model, tokenizer) with transformers alone: float32, or NF4 with double quantisation through bitsandbytes."""
     runtime = Runtime.here(show=False)
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[runtime.precision]
-    options = {"dtype": torch.float32, "device_map": runtime.device}
+    here = {"": torch.cuda.current_device()} if runtime.device == "cuda" else runtime.device  # each process its own GPU
+    options = {"dtype": torch.float32, "device_map": here}
     if load_in_4bit:
         options["dtype"] = dtype
         options["quantization_config"] = transformers.BitsAndBytesConfig(
@@ -466,6 +469,7 @@ class Trained:
     prepared: Prepared
     stopped: bool = False  # should_stop said so
     skipped: int = 0  # steps of this run that moved no weight: in fp16 a gradient overflowed and the scale came down
+    resumed_after: int = 0  # steps that an earlier run had done
 
     @property
     def losses(self) -> list[float]:
@@ -512,6 +516,7 @@ def _arguments(settings: TrainSettings, folder, checkpoints: bool, gradient_chec
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
     }
 
 
@@ -523,12 +528,15 @@ def train(
     on_step: OnStep | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoints: str | Path | None = None,
+    save_to: Path | None = None,
+    callbacks: Sequence[transformers.TrainerCallback] = (),
 ) -> Trained:
     """Tune `model` in place on `rows` with TRL's SFTTrainer. Same seed and machine: the same losses, bit for bit.
 
     `on_step(step, steps, loss)` is called after each optimizer step; `should_stop()` True ends the run after the present one.
     With a `checkpoints` folder, state is kept there every `settings.save_every` steps, and a run that finds some goes on
-    from the last. CourseError on bad rows and where memory runs out.
+    from the last. `save_to` gets the model (the adapter alone where there is one) and the tokenizer, from all processes where
+    several were launched; each of them then takes `batch_size` rows. CourseError on bad rows and where memory runs out.
     """
     from datasets import Dataset
     from trl import SFTTrainer
@@ -538,8 +546,13 @@ def train(
     with tempfile.TemporaryDirectory() as scratch, quiet(), memory_errors(settings):
         _trl_on_this_device()
         config = sft_config(settings, checkpoints or scratch, checkpoints is not None, _recomputes(model))
-        trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
-        return _run(trainer, prepared, on_step, should_stop, checkpoints)
+        more = {"processing_class": tokenizer, "callbacks": list(callbacks)}
+        trainer = SFTTrainer(model=model, args=config, train_dataset=data, **more)
+        trained = _run(trainer, prepared, on_step, should_stop, checkpoints)
+        if save_to:
+            trainer.save_model(str(save_to))
+            (save_to / "training_args.bin").unlink(missing_ok=True)  # a pickle that says nothing of the model
+        return trained
 
 
 def train_dpo(
@@ -642,7 +655,8 @@ def _run(trainer, prepared: Prepared, on_step, should_stop, checkpoints) -> Trai
     seconds = time.perf_counter() - start
     history = [row for row in trainer.state.log_history if "loss" in row]
     tokens = round(prepared.tokens * ((trainer.state.epoch or 0) - watch.first_epoch))
-    return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped, watch.skipped)
+    begun = int(last.rpartition("-")[2]) if last else 0
+    return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped, watch.skipped, begun)
 
 
 class _Watch(transformers.TrainerCallback):
