@@ -41,12 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes: the longest lesson first, so that none is left to run alone at the end; then the fullest file."""
+    """With several processes: long lessons first and short ones last, so that no process is left alone with a long one.
+
+    The tests' own files go between, the fullest first.
+    """
     if not hasattr(config, "workerinput"):
         return
     measured = read_measured(config.rootpath)
     full = Counter(item.path for item in items)
-    items.sort(key=lambda item: (-measured.get(item.path.stem, {"seconds": 0})["seconds"], -full[item.path]))
+    items.sort(key=lambda item: (-measured.get(item.path.stem, {"seconds": 30})["seconds"], -full[item.path]))
 
 
 class TaskFile(IPyNbFile):
