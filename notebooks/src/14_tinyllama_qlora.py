@@ -207,7 +207,7 @@ row = prepare(formatted(shard[:1]), tokenizer, 512).rows[0]
 answer = [i for i, counts in zip(row["input_ids"], row["completion_mask"], strict=True) if counts]
 print("tokens:", len(row["input_ids"]), "· contam:", len(answer))
 print("o que conta:", tokenizer.decode(answer[:6]), "…", tokenizer.decode(answer[-7:]))
-print(prepare(formatted(shard), tokenizer, max_seq_length))
+print(prepare(formatted(shard[:2_000]), tokenizer, max_seq_length))
 
 # %% [markdown] id="truncation"
 # Um exemplo cortado perde o fim, e o EOS com ele. Com um fragmento deste tamanho dá para escolher: ficamos com as descrições que cabem inteiras. (Com `max_seq_length` maior, cabe mais
@@ -527,7 +527,7 @@ for name, (adapter, four_bits) in kinds.items():
 held = pd.DataFrame(held).T
 held = held.rename(columns={"weights": "pesos", "gradients": "gradientes", "optimizer": "Adam"})
 assert held.loc["QLoRA", "pesos"] < held.loc["LoRA", "pesos"]
-held.style.format("{:,.0f}", subset=list(held.columns[:-1])).format("{:.2f}", subset=["perda"])
+held.style.format({**dict.fromkeys(held, "{:,.0f}"), "perda": "{:.2f}"}, thousands=".", decimal=",")
 
 # %%
 methods = benchmark_means(tables, "methods", [*MEASURES, "cpu_seconds"])
@@ -559,9 +559,10 @@ shown.rename(columns=NAMES, index=NAMES).round(2)
 # Em vez de preencher com `[PAD]`, cole exemplos até encher a sequência. Os textos colados não se enxergam: as posições recomeçam e a atenção é cortada entre eles (um teste do curso o prova).
 
 # %%
-_, packed = short_run(described, steps=-1, packing=True, max_seq_length=512, batch_size=2)
+some = described.select(range(120))
+_, packed = short_run(some, steps=-1, packing=True, max_seq_length=512, batch_size=2)
 full = packed.tokens / (packed.steps * 2 * 512)
-print(f"{len(described)} exemplos em {packed.steps} passos de 2 sequências, {full:.0%} cheias")
+print(f"{len(some)} exemplos em {packed.steps} passos de 2 sequências, {full:.0%} cheias")
 packing = benchmark_means(tables, "packing", ["tokens", "cpu_seconds", *MEASURES])
 assert packing.loc["on", "cpu_seconds"] > packing.loc["off", "cpu_seconds"]
 packing.rename(columns=NAMES, index=NAMES).round(2)

@@ -239,8 +239,8 @@ for name, one in kinds.items():
 precisions = pd.DataFrame(rows).T
 assert precisions.loc["nf4", "KB"] < precisions.loc["bf16", "KB"] < precisions.loc["fp32", "KB"]
 assert precisions["nota"].min() > precisions["nota"].max() - 0.1
-precisions.style.format("{:,.0f}", subset=["KB", *precisions.columns[2:]]).format(
-    "{:.2f}", subset=["nota"]
+precisions.style.format(
+    {**dict.fromkeys(precisions, "{:,.0f}"), "nota": "{:.2f}"}, thousands=".", decimal=","
 )
 
 # %% [markdown] id="quantised-verdict"
