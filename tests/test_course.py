@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 
+import conftest
 from afina import colab
 from afina.errors import CourseError
 from afina.teach import course, notebooks
@@ -216,6 +218,20 @@ def test_nbval_gives_the_right_verdict_with_one_option(small_course):
         "02_dies",
         "03_wrong",
     }, run.stdout
+
+
+def test_with_several_processes_long_lessons_start_first_and_short_ones_last(small_course):
+    measured = {"00_passes": {"seconds": 3}, "01_fails": {"seconds": 60}, "02_dies": {"seconds": 200}}
+    (small_course / "notebooks" / "measured.json").write_text(json.dumps(measured), encoding="utf-8")
+    names = ["00_passes.ipynb", "01_fails.ipynb", "02_dies.ipynb", "test_a.py", "test_b.py", "test_b.py"]
+    items = [SimpleNamespace(path=Path(name)) for name in names]
+    config = SimpleNamespace(rootpath=small_course)
+    conftest.pytest_collection_modifyitems(config, items)
+    assert [item.path.name for item in items] == names  # alone, as they come
+    config.workerinput = {}
+    conftest.pytest_collection_modifyitems(config, items)
+    told = [item.path.stem for item in items]
+    assert told == ["02_dies", "01_fails", "test_b", "test_b", "test_a", "00_passes"]
 
 
 @pytest.mark.parametrize(
