@@ -228,11 +228,11 @@ def remedy_for(error_name: str) -> str:
 
 @contextlib.contextmanager
 def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
-    """Ten times a second, note in `run` the time and the memory of the client's kernel and its children."""
+    """Four times a second, note in `run` the time and the memory of the client's kernel and its children."""
     done, start = threading.Event(), time.perf_counter()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.25):  # each look reads every process there is
             run.seconds = time.perf_counter() - start
             run.pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
             if run.pid is None:
