@@ -65,6 +65,7 @@ class Run:
     seconds: float = 0.0
     peak_mb: float = 0.0  # resident memory of the kernel and its children
     code_cells: int = 0  # started so far
+    pid: int | None = None  # of the kernel, once it is there
     cell: int | None = None
     error: str = ""  # "ValueError: …", as the student would read it
     remedy: str = ""
@@ -204,12 +205,14 @@ def renew_text(executed: nbformat.NotebookNode, notebook: nbformat.NotebookNode)
 # --- executing -------------------------------------------------------------------------------------------------------
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = None) -> Run:
+def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = None, threads: int | None = None) -> Run:
     """Run every cell in a fresh kernel whose working folder is `folder`; outputs land in `notebook`. Stops at an error.
 
-    Whoever wants to look meanwhile brings the `run` that is filled.
+    Whoever wants to look meanwhile brings the `run` that is filled; whoever runs several at once says how many `threads`
+    the kernel's libraries may take.
     """
     run = run or Run()
+    own_threads = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     current = 0
 
     def remember(cell, cell_index):
@@ -229,7 +232,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = Non
     )
     try:
         with _watched(client, run):
-            client.execute(env=os.environ | lesson_environment())
+            client.execute(env=os.environ | lesson_environment() | own_threads)
     except CellExecutionError as error:
         run.cell, run.error, run.remedy = current, f"{error.ename}: {error.evalue}", remedy_for(error.ename)
     except CellTimeoutError:
@@ -255,17 +258,17 @@ def remedy_for(error_name: str) -> str:
 
 @contextlib.contextmanager
 def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
-    """Ten times a second, note in `run` the time and the memory of the client's kernel and its children."""
+    """Four times a second, note in `run` the time and the memory of the client's kernel and its children."""
     done, start = threading.Event(), time.perf_counter()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.25):  # each look reads every process there is
             run.seconds = time.perf_counter() - start
-            pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
-            if pid is None:
+            run.pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+            if run.pid is None:
                 continue
             try:
-                kernel = psutil.Process(pid)
+                kernel = psutil.Process(run.pid)
                 family = [kernel, *kernel.children(recursive=True)]
                 run.peak_mb = max(run.peak_mb, sum(process.memory_info().rss for process in family) / 1e6)
             except psutil.NoSuchProcess:  # a child that ended between the listing and the reading
@@ -279,6 +282,14 @@ def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
         done.set()
         thread.join()
         run.seconds = time.perf_counter() - start
+
+
+def kill(run: Run) -> None:
+    """End the kernel of a run that goes on in another thread, and its children: that thread then hears of a dead kernel."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        kernel = psutil.Process(run.pid) if run.pid else None
+        for process in [*kernel.children(recursive=True), kernel] if kernel else []:
+            process.kill()
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
