@@ -12,6 +12,7 @@ A task that a student handed in is run as the grader runs it: check cells come f
 import contextlib
 import json
 import os
+from collections import Counter
 from unittest.mock import patch
 
 import nbformat
@@ -19,7 +20,7 @@ import pytest
 from nbval.plugin import IPyNbFile
 
 from afina.runtime import arm_network_guard
-from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment
+from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment, read_measured
 from afina.teach.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
@@ -35,6 +36,20 @@ def pytest_configure(config: pytest.Config) -> None:
             options.nbval_cell_timeout = CELL_TIMEOUT
     if getattr(options, "numprocesses", None):
         options.dist = "loadfile"
+        options.loadscopereorder = False  # files go out as `pytest_collection_modifyitems` leaves them
+        os.environ["OMP_NUM_THREADS"] = "1"  # several processes share the cores
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes: long lessons first and short ones last, so that no process is left alone with a long one.
+
+    The tests' own files go between, the fullest first.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    measured = read_measured(config.rootpath)
+    full = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-measured.get(item.path.stem, {"seconds": 30})["seconds"], -full[item.path]))
 
 
 class TaskFile(IPyNbFile):

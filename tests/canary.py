@@ -11,7 +11,7 @@ beyond       the newest releases of everything, and the newest Unsloth's source
 python3.12   requirements.txt with the other Pythons of the README, where this machine has them; where it has not, pip is
              only asked whether every pin has a wheel for them
 
-Each set goes through the signature tests and two lessons. An environment weighs 2 GB, and 7 GB where PyPI hands out torch
+Each set goes through the signature tests and two lessons. An environment weighs 2 GB, and more where PyPI hands out torch
 with CUDA; it is removed once it has been judged (--keep leaves it).
 
 Exit code: 0 when every pinned set passes, 1 when one of them breaks. What breaks in "inside" and "beyond" is news, not a failure.

@@ -106,7 +106,7 @@ def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
 
 def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
     """train/job_ray.py as it is run: kill -9 of a worker after the first checkpoint, and the losses are those of one process."""
-    from afina.tune.launch import GPTJob, run
+    from afina.launch import GPTJob, run
 
     sizes = {"d_model": 32, "n_layers": 2, "steps": 120, "save_every": 10, "validation_rows": 32, "warmup": 5}
     config = tmp_path / "gpt.yaml"

@@ -3,16 +3,20 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from afina import colab
+import conftest
 from afina.errors import CourseError
 from afina.teach import course, notebooks
 from afina.teach.check import check
@@ -48,6 +52,28 @@ x = 1
 open("nada.json")
 """
 DIES = "# %% [markdown]\n# # 02 · Morre\n\n# %%\nimport os\n\nos._exit(1)\n"
+MEETS = """\
+# %% [markdown]
+# # 03 · Encontra
+
+# %%
+import os
+import pathlib
+import time
+
+pathlib.Path("../{mine}").write_text(str(os.getpid()))
+print(os.environ["OMP_NUM_THREADS"])
+limit = time.monotonic() + 60
+while not pathlib.Path("../{other}").exists():
+    assert time.monotonic() < limit
+    time.sleep(0.1)
+"""
+
+
+def add_lesson(root: Path, name: str, text: str) -> None:
+    source = root / "notebooks" / "src" / f"{name}.py"
+    source.write_text(text, encoding="utf-8")
+    notebooks.write_notebook(notebooks.build(source, None), root / "notebooks" / f"{name}.ipynb")
 
 
 @pytest.fixture
@@ -55,12 +81,9 @@ def small_course(tmp_path, monkeypatch):
     """A repository with three lessons: one passes, one fails, one kills its kernel."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "clubes.json").write_text("[]", encoding="utf-8")
-    sources = tmp_path / "notebooks" / "src"
-    sources.mkdir(parents=True)
+    (tmp_path / "notebooks" / "src").mkdir(parents=True)
     for name, text in (("00_passes", PASSES), ("01_fails", FAILS), ("02_dies", DIES)):
-        (sources / f"{name}.py").write_text(text, encoding="utf-8")
-        notebook = notebooks.build(sources / f"{name}.py", None)
-        notebooks.write_notebook(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+        add_lesson(tmp_path, name, text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -97,6 +120,49 @@ def test_some_lessons_by_number_and_an_unknown_one(small_course, capsys):
     assert "Falha" not in capsys.readouterr().out
     with pytest.raises(CourseError, match="07"):
         course.main(["07"])
+
+
+def test_two_lessons_run_at_a_time_with_the_cores_shared(small_course, monkeypatch, capsys):
+    monkeypatch.setattr(course, "AT_ONCE", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    add_lesson(small_course, "03_one", MEETS.format(mine="um", other="outro"))
+    add_lesson(small_course, "04_other", MEETS.format(mine="outro", other="um"))
+    assert course.main(["03", "04"]) == 0  # each waits for the other
+    assert "2 aulas por vez" in capsys.readouterr().out
+    for name in ("03_one", "04_other"):
+        executed = nbformat.read(small_course / "build" / "course" / f"{name}.ipynb", as_version=4)
+        assert executed.cells[1].outputs[0].text == "1\n"
+
+
+def test_the_longest_lesson_first_and_only_what_fits_in_memory(monkeypatch):
+    def lesson(name, seconds, peak_mb):
+        return course.Lesson(name, name, "", None, 1, {"seconds": seconds, "peak_mb": peak_mb})
+
+    monkeypatch.setattr(course, "AT_ONCE", 2)
+    available = 3000
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": available * 1e6}))
+    big, middle, small = lesson("big", 90, 5000), lesson("middle", 60, 2000), lesson("small", 5, 800)
+    assert course.next_to_run([big, middle, small], []) is big  # alone, it may try
+    assert course.next_to_run([big, small], [middle]) is small
+    middle.run.peak_mb = 2000  # what it takes is taken: `available` says so already
+    assert course.next_to_run([lesson("other", 40, 2900), small], [middle]).name == "other"
+    assert course.next_to_run([big], [middle]) is None  # waits for the memory
+    assert course.next_to_run([small], [middle, big]) is None  # both places are taken
+    assert course.next_to_run([], []) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
+def test_ctrl_c_leaves_no_kernel_behind(small_course):
+    add_lesson(small_course, "03_waits", MEETS.format(mine="pid", other="nunca"))
+    command = [sys.executable, "-c", "import sys; from afina.teach.course import main; sys.exit(main(['03']))"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=small_course)
+    limit = time.monotonic() + 60
+    while not (small_course / "pid").exists() or not (small_course / "pid").read_text():
+        assert running.poll() is None and time.monotonic() < limit
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=60) != 0
+    assert not psutil.pid_exists(int((small_course / "pid").read_text()))
 
 
 def test_the_run_is_measured(small_course):
@@ -153,6 +219,20 @@ def test_nbval_gives_the_right_verdict_with_one_option(small_course):
     }, run.stdout
 
 
+def test_with_several_processes_long_lessons_start_first_and_short_ones_last(small_course):
+    measured = {"00_passes": {"seconds": 3}, "01_fails": {"seconds": 60}, "02_dies": {"seconds": 200}}
+    (small_course / "notebooks" / "measured.json").write_text(json.dumps(measured), encoding="utf-8")
+    names = ["00_passes.ipynb", "01_fails.ipynb", "02_dies.ipynb", "test_a.py", "test_b.py", "test_b.py"]
+    items = [SimpleNamespace(path=Path(name)) for name in names]
+    config = SimpleNamespace(rootpath=small_course)
+    conftest.pytest_collection_modifyitems(config, items)
+    assert [item.path.name for item in items] == names  # alone, as they come
+    config.workerinput = {}
+    conftest.pytest_collection_modifyitems(config, items)
+    told = [item.path.stem for item in items]
+    assert told == ["02_dies", "01_fails", "test_b", "test_b", "test_a", "00_passes"]
+
+
 @pytest.mark.parametrize(
     ("answer", "printed"),
     [
@@ -169,9 +249,3 @@ def test_nbval_gives_the_right_verdict_with_one_option(small_course):
 def test_check_explains(answer, printed, capsys):
     check(answer, lambda n: n + 0 == 4 or "era 4")
     assert printed in capsys.readouterr().out
-
-
-def test_colab_keeps_its_own_torch_and_numpy():
-    held = colab.constraints()
-    assert "torch==2.13" in held
-    assert "numpy==" in held

@@ -1,14 +1,18 @@
 """The course's diagrams: every text inside the page and inside its box, no two on top of each other, readable, the same on every run."""
 
+import ast
 import io
 from itertools import combinations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import CSS4_COLORS, to_rgb
 from matplotlib.patches import FancyBboxPatch
 
+from afina.runtime import course_root
 from afina.teach import figures
+from afina.teach.notebooks import sources
 
 TOKENS, WEIGHTS = ["banco", "perto", "rio"], [0.45, 0.1, 0.45]
 DRAWN = {
@@ -77,6 +81,38 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
+# How a person sees linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.0. Protanopia and deuteranopia are the common two.
+EYES = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+def seen_as(color, eye):
+    """CIELAB (D65) of a colour as an eye of EYES sees it."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = TO_XYZ @ np.clip(EYES[eye] @ linear, 0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = (t ** (1 / 3) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29 for t in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def too_alike(colors, eye, distance=17):
+    """Pairs of names whose colours are nearer than `distance` (CIE76), some seven times the least that is noticed."""
+    seen = {name: seen_as(color, eye) for name, color in colors.items()}
+    return [(a, b) for a, b in combinations(seen, 2) if np.linalg.norm(seen[a] - seen[b]) < distance]
+
+
 def boxes_around(place, boxes):
     x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
     return [(box, area) for box, area in boxes if area.x0 < x < area.x1 and area.y0 < y < area.y1]
@@ -129,6 +165,34 @@ def test_the_layout_checks_see_what_is_wrong():
     assert overlap(title, above) and not inside(title, ax.patches[0].get_window_extent(renderer))
     assert contrast("white", figures.ORANGE) < 4.5 < contrast("white", figures.RUST)
     plt.close(figure)
+
+
+@pytest.mark.parametrize("eye", EYES)
+@pytest.mark.parametrize(
+    "names", ["BLUE ORANGE GREEN RED SKY PINK INK MIST", "BLUE SLATE FOREST RUST PLUM INK MIST"], ids=["lines", "boxes"]
+)
+def test_colour_blind_readers_tell_the_palette_apart(names, eye):
+    assert too_alike({name: getattr(figures, name) for name in names.split()}, eye) == []
+
+
+def test_the_colour_check_sees_what_is_wrong():
+    pair = {"red": "#D62728", "green": "#5F8A00"}
+    assert too_alike(pair, "all cones") == [] and too_alike(pair, "deuteranopia") == [("red", "green")]
+
+
+TEXTS = [*sources(course_root()), *sorted((course_root() / "tasks").glob("t*/src.py"))]
+
+
+@pytest.mark.parametrize("source", TEXTS, ids=[path.stem if path.stem != "src" else path.parent.name for path in TEXTS])
+def test_lessons_and_tasks_draw_with_the_palette_only(source):
+    """No colour named by hand but white (on a dark cell of a map), and no figure that the course's style never saw."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    words = [w.value for w in ast.walk(tree) if isinstance(w, ast.keyword) and "color" in (w.arg or "")]
+    said = [node.value for word in words for node in ast.walk(word) if isinstance(node, ast.Constant)]
+    by_hand = [c for c in said if c in {*CSS4_COLORS} - {"white"} or str(c).startswith(("#", "tab:", "C0", "C1"))]
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert by_hand == []
+    assert [call for call in calls if call in ("plt.figure", "plt.subplots", "plt.show", "plt.plot")] == []
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -1,6 +1,8 @@
 """Every gate passes on a good notebook and fails, for its own reason, on a broken one."""
 
 import json
+import re
+import unicodedata
 
 import nbformat
 import pytest
@@ -8,7 +10,7 @@ from gates import problems
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from afina.runtime import course_root
-from afina.teach.notebooks import SETUP, ficha
+from afina.teach.notebooks import SETUP, ficha, sources
 
 ROOT = course_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -144,3 +146,51 @@ def test_notebook_passes_every_gate(path):
 
 def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 3
+
+
+def test_every_cover_leads_to_its_deck():
+    for path in NOTEBOOKS:
+        cover = nbformat.read(path, as_version=4).cells[0].source
+        (deck,) = re.findall(r"\[A apresentação desta aula\]\(\.\./pdf/(\w+)\.pdf\)", cover)
+        assert f'"{path.stem[:2]}"' in (ROOT / "pdf" / "src" / f"{deck}.typ").read_text(encoding="utf-8")
+    assert "apresentação" not in ficha("99_example", None)
+
+
+# --- the glossary ----------------------------------------------------------------------------------------------------
+
+
+def glossary():
+    """The entries' first columns, in the order of docs/glossario.md."""
+    text = (ROOT / "docs" / "glossario.md").read_text(encoding="utf-8")
+    return [line.split(" | ")[0].removeprefix("| ").replace("*", "") for line in text.splitlines() if line[:2] == "| "][
+        2:
+    ]
+
+
+def foreign(text):
+    """English terms that prose glosses: what stands in italics within parentheses, as in "perda (*loss*)"."""
+    prose = "\n".join(cell for cell in re.split(r"^# %%", text, flags=re.M) if cell.startswith(" [markdown]"))
+    return set(re.findall(r"\(\*(\w[\w -]*)\*[^()]*\)", prose))
+
+
+def test_the_glossary_is_in_order_and_says_each_term_once():
+    keys = [unicodedata.normalize("NFD", term.casefold()) for term in glossary()]
+    assert keys == sorted(keys) and len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*sources(ROOT), *sorted((ROOT / "tasks").glob("t*/src.py"))],
+    ids=lambda path: path.parent.name + path.stem,
+)
+def test_the_glossary_has_every_term_that_a_lesson_glosses(source):
+    known = " | ".join(glossary()).casefold()
+    found = foreign(source.read_text(encoding="utf-8"))
+    assert [term for term in sorted(found) if term.casefold().rstrip("s") not in known] == []
+
+
+def test_glossed_terms_are_found():
+    assert foreign("# %% [markdown]\n# A perda (*loss*) e a **ida** (*forward*, outra vez).\n# %%\n# (*code*)") == {
+        "loss",
+        "forward",
+    }

@@ -1,19 +1,23 @@
-"""`afina course`: run the lessons in order, each in a fresh kernel, offline, and leave pages that a person opens.
+"""`afina course`: run the lessons, each in a fresh kernel, offline, and leave pages that a person opens.
 
-Executed copies, one HTML page a lesson and `index.html` go to `build/course/`. The exit code is 1 when a lesson failed;
-the lessons after it still run.
+Two run at a time, the longest first. Executed copies, one HTML page a lesson and `index.html` go to `build/course/`. The
+exit code is 1 when a lesson failed; the others still run.
 """
 
 from __future__ import annotations
 
 import argparse
 import html
+import os
 import re
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
 import nbformat
+import psutil
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -21,9 +25,11 @@ from rich.table import Table
 from afina import __version__
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import Run, execute, sources, write_notebook
+from afina.teach.notebooks import Run, execute, kill, read_measured, sources, write_notebook
 
 WAITING, RUNNING, PASSED, FAILED = "na fila", "rodando", "✔ passou", "✘ falhou"
+AT_ONCE = min(2, os.cpu_count() or 1)  # kernels; no lesson waits for another's files
+UNMEASURED = {"seconds": 0, "peak_mb": 1000}
 
 
 @dataclass
@@ -35,11 +41,12 @@ class Lesson:
     promise: str
     notebook: nbformat.NotebookNode
     total: int  # code cells
+    expected: dict[str, float]  # {"seconds", "peak_mb"}, as last measured
     verdict: str = WAITING
     run: Run = field(default_factory=Run)
 
 
-def load(path: Path) -> Lesson:
+def load(path: Path, expected: dict[str, float]) -> Lesson:
     """A committed notebook as a row; title and promise come from its cover cell."""
     if not path.exists():
         raise CourseError("o notebook ainda não foi gerado.", "Rode `make notebooks`.", where=path)
@@ -47,11 +54,13 @@ def load(path: Path) -> Lesson:
     cover = notebook.cells[0].source.splitlines()
     promise = next((line for line in cover[1:] if line.strip()), "")
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
-    return Lesson(path.stem, cover[0].lstrip("# "), promise, notebook, total)
+    return Lesson(path.stem, cover[0].lstrip("# "), promise, notebook, total, expected)
 
 
 def table(lessons: list[Lesson]) -> Table:
     out = Table(title="Afina · as aulas neste computador", title_justify="left", title_style="bold")
+    if AT_ONCE > 1 and len(lessons) > 1:
+        out.caption, out.caption_justify = f"{AT_ONCE} aulas por vez, as mais demoradas primeiro", "left"
     for name, justify in (
         ("Aula", "left"),
         ("Progresso", "left"),
@@ -72,19 +81,49 @@ def table(lessons: list[Lesson]) -> Table:
 
 
 def run_lessons(lessons: list[Lesson], folder: Path, out: Path, console: Console) -> None:
-    """Execute each lesson in `folder`, write its copy and page to `out` as soon as it ends, and keep the table live."""
-    with Live(get_renderable=lambda: table(lessons), console=console, refresh_per_second=4):
-        for lesson in lessons:
-            lesson.verdict = RUNNING
-            for cell in lesson.notebook.cells:
-                if cell.cell_type == "code":
-                    cell.outputs, cell.execution_count = [], None
-            execute(lesson.notebook, folder, lesson.run)
-            lesson.verdict = PASSED if lesson.run.cell is None else FAILED
-            write_notebook(lesson.notebook, out / f"{lesson.name}.ipynb")
-            (out / f"{lesson.name}.html").write_text(page(lesson, lessons), encoding="utf-8")
-            if not console.is_terminal:  # a log shows only the last table: say each verdict when it comes
-                console.print(f"{lesson.name}: {lesson.verdict}, {lesson.run.seconds:.0f} s", highlight=False)
+    """Execute the lessons in `folder`, write each one's copy and page to `out` as soon as it ends, and keep the table live."""
+    waiting = sorted(
+        lessons, key=lambda lesson: -lesson.expected["seconds"]
+    )  # a long one begun last would run on alone
+    running: dict[Future[Run], Lesson] = {}
+    with (
+        Live(get_renderable=lambda: table(lessons), console=console, refresh_per_second=4),
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        try:
+            while waiting or running:
+                while lesson := next_to_run(waiting, list(running.values())):
+                    waiting.remove(lesson)
+                    lesson.verdict = RUNNING
+                    for cell in lesson.notebook.cells:
+                        if cell.cell_type == "code":
+                            cell.outputs, cell.execution_count = [], None
+                    threads = max(1, (os.cpu_count() or 1) // AT_ONCE)
+                    running[pool.submit(execute, lesson.notebook, folder, lesson.run, threads)] = lesson
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    lesson = running.pop(future)
+                    future.result()
+                    lesson.verdict = PASSED if lesson.run.cell is None else FAILED
+                    write_notebook(lesson.notebook, out / f"{lesson.name}.ipynb")
+                    (out / f"{lesson.name}.html").write_text(page(lesson, lessons), encoding="utf-8")
+                    if not console.is_terminal:  # a log shows only the last table: say each verdict when it comes
+                        console.print(f"{lesson.name}: {lesson.verdict}, {lesson.run.seconds:.0f} s", highlight=False)
+        except BaseException:  # Ctrl-C, say: a kernel is a session of its own and would outlive us
+            while wait(running, timeout=0.5).not_done:
+                for lesson in running.values():
+                    kill(lesson.run)
+            raise
+
+
+def next_to_run(waiting: list[Lesson], running: list[Lesson]) -> Lesson | None:
+    """The first that waits and, beside those that run, fits into the memory there is. Alone, any lesson may try."""
+    if len(running) >= AT_ONCE or not waiting:
+        return None
+    if not running:
+        return waiting[0]
+    still_to_take = sum(max(0, lesson.expected["peak_mb"] - lesson.run.peak_mb) for lesson in running)
+    free = psutil.virtual_memory().available / 1e6 - still_to_take
+    return next((lesson for lesson in waiting if lesson.expected["peak_mb"] <= free), None)
 
 
 def explain(lesson: Lesson) -> str:
@@ -167,8 +206,8 @@ pre { white-space:pre-wrap; background:var(--mist); border-radius:8px; padding:.
 )
 
 
-def index(lessons: list[Lesson]) -> str:
-    """The page a person opens first: each lesson with its promise, verdict, seconds and memory."""
+def index(lessons: list[Lesson], seconds: float) -> str:
+    """The page a person opens first: each lesson with its promise, verdict, seconds and memory; `seconds` took them all."""
     rows = []
     for lesson in lessons:
         run, good = lesson.run, lesson.verdict == PASSED
@@ -180,26 +219,27 @@ def index(lessons: list[Lesson]) -> str:
             f'<a href="{lesson.name}.ipynb">notebook executado</a></div>{trouble}</li>'
         )
     passed = sum(lesson.verdict == PASSED for lesson in lessons)
-    total = sum(lesson.run.seconds for lesson in lessons)
-    lead = f"{passed} de {len(lessons)} aulas rodaram aqui, sem internet, em {total:.0f} segundos."
+    lead = f"{passed} de {len(lessons)} aulas rodaram aqui, sem internet, em {seconds:.0f} segundos."
     return INDEX.substitute(lead=lead, rows="".join(rows), version=__version__)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="afina course", description="Executa as aulas em ordem, sem rede, e escreve as páginas."
+        prog="afina course", description="Executa as aulas, sem rede, e escreve as páginas."
     )
     parser.add_argument("lessons", nargs="*", metavar="AULA", help='números ou nomes, como "02"; sem nenhum, todas')
     args = parser.parse_args(argv)
     root = course_root()
     out = root / "build" / "course"
     out.mkdir(parents=True, exist_ok=True)
-    lessons = [load(root / "notebooks" / f"{source.stem}.ipynb") for source in sources(root, args.lessons)]
+    measured, names = read_measured(root), [source.stem for source in sources(root, args.lessons)]
+    lessons = [load(root / "notebooks" / f"{name}.ipynb", measured.get(name, UNMEASURED)) for name in names]
     console = Console()
     if not console.is_terminal:
         console.width = 110  # a log file has no width of its own
+    start = time.perf_counter()
     run_lessons(lessons, root / "notebooks", out, console)
-    (out / "index.html").write_text(index(lessons), encoding="utf-8")
+    (out / "index.html").write_text(index(lessons, time.perf_counter() - start), encoding="utf-8")
     failed = [lesson for lesson in lessons if lesson.verdict == FAILED]
     for lesson in failed:
         console.print(f"\n{explain(lesson)}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
     python -m afina.teach.notebooks            # rebuild the notebooks whose source changed
     python -m afina.teach.notebooks 02 03      # rebuild these
     python -m afina.teach.notebooks --check    # fail if a notebook is not its source
+    python -m afina.teach.notebooks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
 Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Three things are filled in here so
 that they live once: the setup cell (an empty cell with `id="setup"`), a quiz to read (`{{quiz NAME}}`) and the ficha
@@ -32,23 +33,25 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.figures import course_map_svg
+from afina.teach.figures import architecture_svg, course_map_svg
 from afina.teach.quiz import as_markdown
 
 CELL_TIMEOUT = 300  # seconds
+# Where the public course lives; `make stamp` (afina.teach.stamp) writes these two, and every place that shows them.
 REPOSITORY = "https://github.com/afina-curso/afina"
+BRANCH = "main"
 SETUP = f'''\
-# fetches the course on Colab; on your computer it only tells where you are
 import os
 import subprocess
 import sys
 
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/afina"):
+if "COLAB_RELEASE_TAG" in os.environ:  # on Colab, fetch the course; elsewhere it is here
     url, folder = "{REPOSITORY}", "/content/afina"
-    subprocess.run(["git", "clone", "--depth=1", url, folder], check=True)
-    subprocess.run([sys.executable, "/content/afina/afina/colab.py"], check=True)
-    os.chdir("/content/afina/notebooks")
-    sys.path.insert(0, "/content/afina")
+    if not os.path.exists(folder):
+        subprocess.run(["git", "clone", "--depth=1", "--branch={BRANCH}", url, folder], check=True)
+    subprocess.run([sys.executable, f"{{folder}}/afina/colab.py"], check=True)
+    os.chdir(f"{{folder}}/notebooks")
+    sys.path.insert(0, folder)
 
 from afina.runtime import Runtime
 
@@ -62,6 +65,7 @@ class Run:
     seconds: float = 0.0
     peak_mb: float = 0.0  # resident memory of the kernel and its children
     code_cells: int = 0  # started so far
+    pid: int | None = None  # of the kernel, once it is there
     cell: int | None = None
     error: str = ""  # "ValueError: …", as the student would read it
     remedy: str = ""
@@ -110,20 +114,36 @@ def minutes(seconds: float) -> str:
     return "< 1 min" if seconds < 50 else f"≈ {max(1, round(seconds / 60))} min"
 
 
-def colab_link(lesson: str) -> str:
-    """Where Colab opens a lesson of the public repository."""
-    return f"{REPOSITORY.replace('github.com', 'colab.research.google.com/github')}/blob/main/notebooks/{lesson}.ipynb"
+def github_link(path: str) -> str:
+    """Where GitHub shows a file of the public repository."""
+    return f"{REPOSITORY}/blob/{BRANCH}/{path}"
+
+
+def colab_link(name: str, folder: str = "notebooks") -> str:
+    """Where Colab opens a lesson (or, with its folder, a task) of the public repository."""
+    return github_link(f"{folder}/{name}.ipynb").replace("github.com", "colab.research.google.com/github", 1)
 
 
 def ficha(lesson: str, measured: dict[str, float] | None) -> str:
     """The cover's table of costs and its link; only measured numbers, and it says so where nothing was measured."""
     cpu = minutes(measured["seconds"]) if measured else "ainda não medido"
     memory = f"{max(0.1, measured['peak_mb'] / 1000):.1f} GB".replace(".", ",") if measured else "ainda não medido"
+    deck = deck_of(lesson[:2])
     return (
         "| CPU (2 núcleos) | Colab com T4 | Memória | Download | Custo |\n| --- | --- | --- | --- | --- |\n"
         f"| {cpu} | ainda não medido | {memory} | nada | zero |\n\n"
         f"[Abrir no Colab]({colab_link(lesson)}) · [Todas as aulas](../README.md)"
+        + (f" · [A apresentação desta aula](../pdf/{deck}.pdf)" if deck else "")
     )
+
+
+def deck_of(number: str) -> str | None:
+    """The deck in whose `lessons: ("00", …)` the lesson stands, such as "01_start_and_concepts"."""
+    for source in sorted((course_root() / "pdf" / "src").glob("[0-9][0-9]_*.typ")):
+        told = re.search(r"^ *lessons: \((.*)\)", source.read_text(encoding="utf-8"), re.M)
+        if told and f'"{number}"' in told[1]:
+            return source.stem
+    return None
 
 
 def build(source: Path, measured: dict[str, float] | None) -> nbformat.NotebookNode:
@@ -160,15 +180,39 @@ def same_cells(one: nbformat.NotebookNode, other: nbformat.NotebookNode) -> bool
     return key(one) == key(other)
 
 
+def renew_text(executed: nbformat.NotebookNode, notebook: nbformat.NotebookNode) -> bool:
+    """Give an executed notebook the prose and setup cell of a freshly built one; False if other code differs.
+
+    What ran keeps its outputs, and the notebook its metadata.
+    """
+
+    def code(book: nbformat.NotebookNode) -> list[tuple]:
+        return [(cell.id, cell.id == "setup" or cell.source) for cell in book.cells if cell.cell_type == "code"]
+
+    if code(notebook) != code(executed):
+        return False
+    ran = {cell.id: cell for cell in executed.cells}
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            ran[cell.id].source = cell.source
+            notebook.cells[number] = ran[cell.id]
+        elif cell.id in ran:
+            cell.metadata = ran[cell.id].metadata
+    executed.cells = notebook.cells
+    return True
+
+
 # --- executing -------------------------------------------------------------------------------------------------------
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = None) -> Run:
+def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = None, threads: int | None = None) -> Run:
     """Run every cell in a fresh kernel whose working folder is `folder`; outputs land in `notebook`. Stops at an error.
 
-    Whoever wants to look meanwhile brings the `run` that is filled.
+    Whoever wants to look meanwhile brings the `run` that is filled; whoever runs several at once says how many `threads`
+    the kernel's libraries may take.
     """
     run = run or Run()
+    own_threads = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     current = 0
 
     def remember(cell, cell_index):
@@ -188,7 +232,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = Non
     )
     try:
         with _watched(client, run):
-            client.execute(env=os.environ | lesson_environment())
+            client.execute(env=os.environ | lesson_environment() | own_threads)
     except CellExecutionError as error:
         run.cell, run.error, run.remedy = current, f"{error.ename}: {error.evalue}", remedy_for(error.ename)
     except CellTimeoutError:
@@ -214,17 +258,17 @@ def remedy_for(error_name: str) -> str:
 
 @contextlib.contextmanager
 def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
-    """Ten times a second, note in `run` the time and the memory of the client's kernel and its children."""
+    """Four times a second, note in `run` the time and the memory of the client's kernel and its children."""
     done, start = threading.Event(), time.perf_counter()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.25):  # each look reads every process there is
             run.seconds = time.perf_counter() - start
-            pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
-            if pid is None:
+            run.pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+            if run.pid is None:
                 continue
             try:
-                kernel = psutil.Process(pid)
+                kernel = psutil.Process(run.pid)
                 family = [kernel, *kernel.children(recursive=True)]
                 run.peak_mb = max(run.peak_mb, sum(process.memory_info().rss for process in family) / 1e6)
             except psutil.NoSuchProcess:  # a child that ended between the listing and the reading
@@ -238,6 +282,14 @@ def _watched(client: NotebookClient, run: Run) -> Iterator[None]:
         done.set()
         thread.join()
         run.seconds = time.perf_counter() - start
+
+
+def kill(run: Run) -> None:
+    """End the kernel of a run that goes on in another thread, and its children: that thread then hears of a dead kernel."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        kernel = psutil.Process(run.pid) if run.pid else None
+        for process in [*kernel.children(recursive=True), kernel] if kernel else []:
+            process.kill()
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
@@ -264,6 +316,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m afina.teach.notebooks", description=__doc__)
     parser.add_argument("lessons", nargs="*", help='numbers or names, such as "02"')
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
+    parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")
     args = parser.parse_args(argv)
     root = course_root()
     measured = read_measured(root)
@@ -277,7 +330,15 @@ def main(argv: list[str] | None = None) -> int:
             stale += not fresh
             print(f"{source.stem}: {'ok' if fresh else 'differs from its source: run `make notebooks`'}")
             continue
-        if fresh and not args.lessons:
+        if fresh and (args.text or not args.lessons):
+            continue
+        if args.text:
+            if current is not None and renew_text(current, notebook):
+                write_notebook(current, target)
+                print(f"{source.stem}: text renewed")
+            else:
+                stale += 1
+                print(f"{source.stem}: its code changed, so it must run: `make notebooks`")
             continue
         print(f"{source.stem}: running", flush=True)
         run = execute(notebook, target.parent)
@@ -293,7 +354,8 @@ def main(argv: list[str] | None = None) -> int:
         write_notebook(notebook, target)
         print(f"{source.stem}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
     if not args.check:
-        (root / "docs" / "course_map.svg").write_text(course_map_svg(), encoding="utf-8", newline="\n")
+        for name, svg in (("course_map", course_map_svg()), ("architecture", architecture_svg())):
+            (root / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     return 1 if stale else 0
 
 

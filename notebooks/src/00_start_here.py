@@ -78,7 +78,7 @@ print(documents[7])
 # %% [markdown]
 # ### Do texto aos números
 #
-# Uma rede neural só conhece números. O *tokenizer* (tokenizador) corta o texto em *tokens*, pedaços frequentes, e dá um número a
+# Uma rede neural só conhece números. O *tokenizer* (tokenizador) corta o texto em *tokens* (pedaços frequentes) e dá um número a
 # cada um. Ele também é treinado: aprende com o texto quais pedaços vale a pena ter.
 
 # %%
@@ -143,8 +143,8 @@ def ask(beginning, tokens=40):
 print(ask("O time de Lisboa"))
 
 # %% [markdown] id="loss"
-# Ruído, como devia ser. Quanto ruído, exatamente? A *loss* (perda) responde: ela é pequena quando o modelo dá boa probabilidade ao
-# token que de fato vem a seguir. Quem chuta entre 1000 tokens iguais tem perda de ln(1000), perto de 6,91.
+# Ruído, como devia ser: o � é meio caractere. Quanto ruído, exatamente? A *loss* (perda) responde: ela é pequena quando o modelo dá
+# boa probabilidade ao token que de fato vem a seguir. Quem chuta entre 1000 tokens iguais tem perda de ln(1000), perto de 6,91.
 
 
 # %%
@@ -250,7 +250,7 @@ for beginning in ("O time de Lisboa", "A bicicleta", "— Você viu"):
 # %% [markdown]
 # ## Sua vez
 #
-# **1.** A perda tem uma tradução mais amigável, a *perplexidade*: `e` elevado à perda. Ela diz entre quantos tokens, em média, o modelo
+# **1.** A perda tem uma tradução mais amigável, a *perplexity* (perplexidade): `e` elevado à perda. Ela diz entre quantos tokens, em média, o modelo
 # ainda hesita. Calcule a perplexidade do modelo depois do treino, nos dados separados.
 
 # %%
@@ -292,7 +292,7 @@ check(
 #
 # </details>
 #
-# **3.** Sem check: mude `steps` para 50 lá em cima, rode tudo de novo e leia as respostas. Depois tente `temperature` 0.1 e 1.5 em `ask`.
+# **3.** Sem conferência: mude `steps` para 50 lá em cima, rode tudo de novo e leia as respostas. Depois tente `temperature` 0.1 e 1.5 em `ask`.
 # O que muda no texto?
 
 # %% [markdown]

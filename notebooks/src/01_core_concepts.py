@@ -25,15 +25,16 @@
 # próprio gabarito, chama-se aprendizado **autossupervisionado**.
 #
 # **Na prática:** o teclado do celular que sugere a próxima palavra joga este jogo. Os LLMs também, com trilhões de palavras.
-#
-# O menor pré-treino possível é **contar**. Lemos o livrinho do curso e anotamos, para cada palavra, quais vêm depois dela. Pronto: é um modelo de
-# linguagem, que continua qualquer começo com a palavra que mais viu em seguida.
 
 # %%
 from afina.teach import figures
 from afina.teach.figures import PALETTE, figure, show
 
 show(figures.pretraining(), alt=figures.PRETRAINING_ALT)
+
+# %% [markdown]
+# O menor pré-treino possível é **contar**. Lemos o livrinho do curso e anotamos, para cada palavra, quais vêm depois dela. Pronto: é um modelo de
+# linguagem, que continua qualquer começo com a palavra que mais viu em seguida.
 
 # %%
 import gzip
@@ -68,9 +69,6 @@ print(" ".join(text))
 # %% [markdown]
 # Parece português, e o lugar não existe: o modelo só enxerga uma palavra para trás. Quanto vale enxergar mais? Medimos em textos **separados**, que não
 # entraram na conta, em quatro jogos. O último é o do BERT: a palavra do **meio**, vendo um vizinho de cada lado.
-#
-# O acerto sobe a cada pedaço de contexto, sem rótulo nenhum. Contar para por aí: com dez palavras, quase todo contexto é inédito. Uma rede neural vai
-# além porque aprende **semelhanças** em vez de decorar. É a próxima parte.
 
 # %%
 contexts = {  # where to look, seen from the hidden word
@@ -100,6 +98,10 @@ for name, offsets in contexts.items():
     print(f"{name:<24} acerta {accuracy[name]:.0%}")
 assert sorted(accuracy.values()) == list(accuracy.values())
 
+# %% [markdown]
+# O acerto sobe a cada pedaço de contexto, sem rótulo nenhum. Contar para por aí: com dez palavras, quase todo contexto é inédito. Uma rede neural vai
+# além porque aprende **semelhanças** em vez de decorar. É a próxima parte.
+
 # %% [markdown] id="embeddings"
 # ## 2. Embeddings: palavras viram pontos
 #
@@ -107,7 +109,11 @@ assert sorted(accuracy.values()) == list(accuracy.values())
 # viram pontos próximos. Assim, o que o modelo aprende sobre "bateria" serve, de graça, para "tela".
 #
 # **Na prática:** busca por sentido, recomendação, achar textos repetidos. E é a porta de entrada de todo LLM.
-#
+
+# %%
+show(figures.embedding(), alt=figures.EMBEDDING_ALT)
+
+# %% [markdown]
 # De onde vêm os números? De "diga-me com quem andas". Pegamos 12 mil resenhas de produtos **sem rótulo**, contamos que palavras aparecem juntas e
 # fazemos duas contas:
 #
@@ -116,9 +122,6 @@ assert sorted(accuracy.values()) == list(accuracy.values())
 # 2. **SVD**: resume cada linha de 394 números em 32, guardando o que mais distingue uma palavra de outra.
 #
 # O produto de dois vetores de comprimento 1 é o **cosseno**: 1 é a mesma direção, 0 é nada em comum. Com ele se vê quem mora perto de quem.
-
-# %%
-show(figures.embedding(), alt=figures.EMBEDDING_ALT)
 
 # %%
 import numpy as np
@@ -163,10 +166,7 @@ assert {"lamentável", "abominável"} & set(neighbours("excelente"))
 # companhia, "é excelente" e "é lamentável" são usos iguais. Outro limite: há **um** vetor por palavra, e "banco" de praça e "banco" de dinheiro dividem
 # o mesmo. A atenção, na parte 4, dá a cada palavra um vetor *em cada frase*.
 #
-# Agora o mapa: a PCA procura o ângulo em que cinco produtos mais se distinguem e fotografa dali as peças de cada um. O olho aprova, e a conta com as 32 dimensões
-# também: o cosseno médio dentro de um produto, contra o de produtos diferentes.
-#
-# O que se afasta do seu grupo (som, jarra, varetas) difere no gênero ou no número: para esta conta, "bonito" e "bonita" são palavras diferentes.
+# Agora o mapa. Ninguém vê 32 dimensões; a **PCA** procura o ângulo em que cinco produtos mais se distinguem e fotografa dali as peças de cada um.
 
 # %%
 from sklearn.decomposition import PCA
@@ -186,13 +186,16 @@ fig, ax = figure(height=3.4)
 fig.set_label("flat")
 for (name, group), color, marker in zip(points.items(), PALETTE, "os^Dv", strict=False):
     ax.scatter(*camera.transform(group).T, color=color, marker=marker, s=45, label=name)
-ax.set(title="As peças de um produto tendem a ficar juntas", xticklabels=[], yticklabels=[])
+ax.set(title="As peças de um produto tendem a ficar juntas", xticks=[], yticks=[])
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show(
     fig,
     alt="Mapa em duas dimensões dos embeddings de 23 peças de cinco produtos: as do mesmo produto "
     "ficam próximas, e os grupos, na maioria, separados.",
 )
+
+# %% [markdown]
+# O olho aprova. A conta, com as 32 dimensões, também: o cosseno médio dentro de um produto, contra o de produtos diferentes.
 
 # %%
 inside = np.mean([(g @ g.T)[np.triu_indices(len(g), 1)].mean() for g in points.values()])
@@ -203,6 +206,9 @@ assert (
     inside > 0.8 and across < 0.4 and bateria @ tela > bateria @ som
 )  # feminine, feminine, masculine
 
+# %% [markdown]
+# O que se afasta do seu grupo (som, jarra, varetas) difere no gênero ou no número: para esta conta, "bonito" e "bonita" são palavras diferentes.
+
 # %% [markdown] id="transfer"
 # ## 3. Transferência: aprender uma vez, usar muitas
 #
@@ -211,14 +217,13 @@ assert (
 #
 # **Na prática:** uma loja quer separar mensagens por assunto e tem trinta rotuladas. Ela não treina um modelo de linguagem: pega um pronto e ensina só
 # a última parte.
-#
-# Vamos medir. A tarefa: dizer **de qual dos 12 produtos** a resenha fala, com o nome apagado. O mesmo classificador, duas entradas: as palavras cruas
-# (sem transferência) e a média dos embeddings que acabamos de aprender sem rótulos, em que as palavras raras pesam mais.
-#
-# Damos `k` exemplos rotulados de cada produto e medimos em resenhas separadas. Como um sorteio pequeno engana, repetimos cinco vezes.
 
 # %%
 show(figures.transfer(), alt=figures.TRANSFER_ALT)
+
+# %% [markdown]
+# Vamos medir. A tarefa: dizer **de qual dos 12 produtos** a resenha fala, com o nome apagado. O mesmo classificador, duas entradas: as palavras cruas
+# (sem transferência) e a média dos embeddings que acabamos de aprender sem rótulos, em que as palavras raras pesam mais.
 
 # %%
 PRODUCTS = (
@@ -241,6 +246,9 @@ def embed(texts):
     vectors = counter.transform(texts).multiply(rarity) @ embeddings
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+
+# %% [markdown]
+# Damos `k` exemplos rotulados de cada produto e medimos em resenhas separadas. Como um sorteio pequeno engana, repetimos cinco vezes.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -313,8 +321,7 @@ scores.round(decimals=2)
 
 # %% [markdown]
 # Cada **nota** é consulta · chave, dividida por `√d` para que vetores longos não gritem. A *softmax* transforma as notas de cada linha em **pesos**
-# positivos que somam 1: `peso_j = exp(nota_j) / soma de exp(nota)`. O desenho usa os pesos que você acaba de calcular; o mapa mostra as três linhas,
-# cada uma um token consultando os três.
+# positivos que somam 1: `peso_j = exp(nota_j) / soma de exp(nota)`. O desenho usa os pesos que você acaba de calcular:
 
 # %%
 weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
@@ -322,6 +329,9 @@ assert torch.allclose(weights, torch.softmax(scores, dim=1))
 
 row = weights[0].tolist()
 show(figures.attention(tokens, row), alt=figures.attention_alt(tokens, row))
+
+# %% [markdown]
+# E o mapa mostra as três linhas, cada uma um token consultando os três:
 
 # %%
 show(
@@ -334,8 +344,6 @@ show(
 
 # %% [markdown]
 # Falta misturar os **valores** nesses pesos. Fazemos com um laço, com matrizes e com a função da biblioteca. As três contas têm de dar o mesmo:
-#
-# Funcionou? "banco" entrou como (1, 1), metade água, metade dinheiro. Veja como sai, perto de "rio" e perto de "juros":
 
 # %%
 by_loop = torch.stack([sum(w * value for w, value in zip(row, x, strict=True)) for row in weights])
@@ -343,6 +351,9 @@ by_matrices = torch.softmax(x @ x.T / 2**0.5, dim=1) @ x
 by_library = torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None])[0]
 assert torch.allclose(by_loop, by_matrices) and torch.allclose(by_loop, by_library)
 print("laço = matrizes = F.scaled_dot_product_attention")
+
+# %% [markdown]
+# Funcionou? "banco" entrou como (1, 1), metade água, metade dinheiro. Veja como sai, perto de "rio" e perto de "juros":
 
 # %%
 for words in (["banco", "perto", "rio"], ["banco", "perto", "juros"]):
@@ -374,11 +385,12 @@ assert torch.allclose(causal @ x, masked[0])
 #
 # **Na prática:** as redes recorrentes liam uma palavra por vez. O transformer processa todas as do treino ao mesmo tempo, e foi isso que tornou
 # possível treinar com trilhões de palavras em GPUs.
-#
-# Vamos por dentro de um bloco pronto do PyTorch, com 2 frases de 5 tokens e 32 números por token:
 
 # %%
 show(figures.transformer(), alt=figures.TRANSFORMER_ALT)
+
+# %% [markdown]
+# Vamos por dentro de um bloco pronto do PyTorch, com 2 frases de 5 tokens e 32 números por token:
 
 # %%
 d = 32
@@ -443,13 +455,14 @@ show(figures.stacks(), alt=figures.STACKS_ALT)
 #
 # **Na prática:** um modelo geral que passa a responder no tom da sua loja, a devolver sempre JSON, a classificar contratos com as categorias da sua
 # empresa.
-#
-# O experimento junta tudo o que você viu. Um GPT pequeno é pré-treinado no livrinho **sem** os diálogos de loja. Depois recebe só **20** diálogos. A
-# prova são diálogos separados, que nenhum treino viu. Cada palavra é um token, e `<fim>` fecha cada documento. O treino são os quatro passos da aula
-# 00.
 
 # %%
 show(figures.fine_tuning(), alt=figures.FINE_TUNING_ALT)
+
+# %% [markdown]
+# O experimento junta tudo o que você viu. Um GPT pequeno é pré-treinado no livrinho **sem** os diálogos de loja. Depois recebe só **20** diálogos. A
+# prova são diálogos separados, que nenhum treino viu. Cada palavra é um token, e `<fim>` fecha cada documento. O treino são os quatro passos da aula
+# 00.
 
 # %%
 number = {w: i for i, w in enumerate(["<fim>", *sorted({w for words in book for w in words})])}
@@ -521,8 +534,7 @@ print(
 
 # %% [markdown]
 # Agora os dois caminhos, com os mesmos 20 diálogos. Ao modelo que começa do zero damos o dobro de passos e contamos o **melhor** momento dele: se
-# perder assim, perdeu mesmo. Depois, cada um continua o mesmo começo. A base sozinha vai quase tão mal quanto um chute entre todas as palavras, porque
-# nunca viu um "Bom dia".
+# perder assim, perdeu mesmo.
 
 # %%
 import copy
@@ -537,6 +549,10 @@ for name, loss in {"base, sem ajuste": before, "do zero": zero, "ajustado": afte
     print(f"{name:<17} perda {loss:.2f} nos diálogos separados")
 assert after_tuning < zero - 0.4 < before - 2
 assert before > np.log(len(number)) - 1  # nearly a blind guess
+
+# %% [markdown]
+# A base sozinha vai quase tão mal quanto um chute entre todas as palavras, porque nunca viu um "Bom dia". O texto mostra o mesmo: cada modelo continua o
+# mesmo começo.
 
 
 # %%
@@ -596,7 +612,7 @@ memory.round(2)
 
 # %% [markdown]
 # São gigabytes, **só para guardar os pesos**. Treinar pede mais: com AdamW em fp32, cada parâmetro leva também um gradiente e dois números do
-# otimizador, 16 bytes no total. A QLoRA guarda a base em 4 bits e treina só uma fração. Faltam as ativações, que crescem com o lote e o tamanho do
+# otimizador, 16 bytes no total. O QLoRA guarda a base em 4 bits e treina só uma fração. Faltam as ativações, que crescem com o lote e o tamanho do
 # texto: trate a tabela como o **mínimo**.
 #
 # Uma T4, a GPU gratuita do Colab, tem 16 GB: nem o TinyLlama cabe por inteiro em treino, e o Llama de 8 bilhões cabe em QLoRA. E se alguém disser que
@@ -636,9 +652,6 @@ show(figures.decision_tree(), alt=figures.DECISION_ALT)
 #
 # As respostas se somam: um modelo ajustado para citar fontes, com RAG que traz as fontes. Veja por que fato pede busca. Um RAG mínimo, com os clubes do
 # curso:
-#
-# Depois mudamos o fato: troca-se uma linha do arquivo, e a próxima resposta já o usa. Um modelo ajustado continuaria com o número velho até o próximo
-# treino.
 
 # %%
 import json
@@ -659,6 +672,9 @@ def build_prompt(question):
 
 print(build_prompt("Quantos títulos tem o Porto?"))
 
+# %% [markdown]
+# Agora o fato muda: troca-se uma linha do arquivo, e o próximo pedido já a traz. Um modelo ajustado continuaria com o número velho até o próximo treino.
+
 # %%
 facts = [fact.replace("30 títulos", "31 títulos") for fact in facts]
 print(build_prompt("Quantos títulos tem o Porto?"))
@@ -670,15 +686,16 @@ assert "31 títulos" in build_prompt("Quantos títulos tem o Porto?")
 # Decidiu ajustar. Quantos pesos vão mudar?
 #
 # - **Completo** (*full fine-tuning*): tudo treina. O mais flexível, o mais caro, e uma cópia inteira do modelo por tarefa.
-# - **LoRA** (*low-rank adaptation*, 2021): a matriz `W` fica congelada; ao lado treinam duas estreitas, `A` e `B`, e a saída é `W·x + B·A·x`. Depois do
+# - **LoRA** (*low-rank adaptation*, adaptação de posto baixo, 2021): a matriz `W` fica congelada; ao lado treinam duas estreitas, `A` e `B`, e a saída é `W·x + B·A·x`. Depois do
 #   treino, `B·A` pode ser somada a `W`: nenhum custo a mais no uso.
 # - **Adapters** (2019): módulos pequenos, que estreitam e alargam, entram *entre* as camadas congeladas. Ficam lá no uso, com uma pequena espera.
-#
-# Quantos parâmetros treina cada um? Uma LoRA de posto `r` em uma matriz de `m` por `n` treina `r · (m + n)` números. Um adapter de largura `k` treina
-# duas matrizes de `d` por `k` e seus vieses. No dispositivo `meta`, o PyTorch monta só as formas, sem gastar memória:
 
 # %%
 show(figures.tuning_methods(), alt=figures.METHODS_ALT)
+
+# %% [markdown]
+# Quantos parâmetros treina cada um? Um LoRA de **posto** `r` (a largura de `A` e `B`) em uma matriz de `m` por `n` treina `r · (m + n)` números. Um
+# adapter de largura `k` treina duas matrizes de `d` por `k` e seus vieses. No dispositivo `meta`, o PyTorch monta só as formas, sem gastar memória:
 
 # %%
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -714,8 +731,6 @@ trained_parameters(pocket)
 # %% [markdown]
 # A fórmula está certa? Quem diz é a `peft`, a biblioteca que o curso usa. E por que LoRA não estraga o modelo no primeiro passo? `B` nasce **zero**: a
 # correção começa nula.
-#
-# Provada no pequeno, a fórmula vale no grande: em milhões, o TinyLlama, que você vai ajustar na aula 14, e o Llama 3.1 8B.
 
 # %%
 import logging
@@ -727,6 +742,9 @@ with_lora = get_peft_model(LlamaForCausalLM(pocket), LoraConfig(r=8, target_modu
 assert with_lora.get_nb_trainable_parameters()[0] == trained_parameters(pocket)["LoRA"]
 assert all((w == 0).all() for name, w in with_lora.named_parameters() if "lora_B" in name)
 print("peft = fórmula:", with_lora.get_nb_trainable_parameters()[0], "parâmetros treinados")
+
+# %% [markdown]
+# Provada no pequeno, a fórmula vale no grande: em milhões, o TinyLlama, que você vai ajustar na aula 14, e o Llama 3.1 8B.
 
 # %%
 tinyllama, llama_8b = llama(32_000, 2048, 5632, 22, 32, 4), llama(128_256, 4096, 14_336, 32, 32, 8)
@@ -761,12 +779,6 @@ pd.concat({"milhões": (counts / 1e6).round(1), "%": (100 * share).round(2)}, ax
 #
 # Parâmetros e contexto são do tamanho mais comum de cada um. O primeiro GPT é de 2018 e o primeiro Llama, de 2023; as linhas são das versões que você
 # vai encontrar. Não acredite na coluna dos parâmetros: montamos os seis, só as formas, e contamos.
-#
-# (O BERT tem 109,5 milhões; o artigo arredonda para 110.) O ALBERT impressiona: 12 camadas com os pesos de uma. Mas cuidado: são as **mesmas contas**
-# do BERT. Economiza memória, não tempo.
-#
-# BERT entende e não escreve; GPT e Llama escrevem. Para classificar milhares de textos por segundo, um encoder de 100 milhões costuma vencer um LLM em
-# preço e espera. Você fará as duas coisas: BERT na aula 13, Llama na 14.
 
 # %%
 import transformers as hf
@@ -785,6 +797,13 @@ with torch.device("meta"):
 millions = {name: round(model.num_parameters() / 1e6) for name, model in family.items()}
 print(millions)
 assert list(millions.values()) == [109, 125, 66, 12, 124, 8030]
+
+# %% [markdown]
+# (O BERT tem 109,5 milhões; o artigo arredonda para 110.) O ALBERT impressiona: 12 camadas com os pesos de uma. Mas cuidado: são as **mesmas contas**
+# do BERT. Economiza memória, não tempo.
+#
+# BERT entende e não escreve; GPT e Llama escrevem. Para classificar milhares de textos por segundo, um encoder de 100 milhões costuma vencer um LLM em
+# preço e espera. Você fará as duas coisas: BERT na aula 13, Llama na 14.
 
 # %% [markdown] id="clouds"
 # ## 11. Onde ajustar na nuvem, em novembro de 2026
@@ -815,10 +834,7 @@ assert list(millions.values()) == [109, 125, 66, 12, 124, 8030]
 # [open-model-tuning](https://docs.cloud.google.com/vertex-ai/generative-ai/docs/models/open-model-tuning). A Gemini API (AI Studio), que é outro serviço, não ajusta modelos desde
 # [maio de 2025](https://ai.google.dev/gemini-api/docs/model-tuning).
 #
-# Um modelo ajustado vive enquanto vive a base. Um ajuste feito na OpenAI em 05/01/2027 viveria **nove dias**.
-#
-# A lição que não envelhece: guarde os dados e a avaliação, que são seus e servem em qualquer lugar. Com modelos abertos você guarda também os pesos.
-# Nas aulas 15 e 16 você envia jobs a gêmeos locais da OpenAI e da Bedrock, sem conta e sem custo.
+# Um modelo ajustado vive enquanto vive a base. Um ajuste feito na OpenAI em 05/01/2027 viveria **nove dias**. A célula faz as contas.
 
 # %%
 from datetime import date
@@ -829,11 +845,15 @@ for service, end in ends.items():
     print(f"{service:<27} {(end - checked).days:>4} dias, contados de {checked:%d/%m/%Y}")
 assert (ends["OpenAI, gpt-4.1"] - date(2027, 1, 5)).days == 9
 
+# %% [markdown]
+# A lição que não envelhece: guarde os dados e a avaliação, que são seus e servem em qualquer lugar. Com modelos abertos você guarda também os pesos.
+# Nas aulas 15 e 16 você envia jobs a gêmeos locais da OpenAI e da Bedrock, sem conta e sem custo.
+
 # %% [markdown] id="use"
 # ## 12. O modelo melhora com o uso?
 #
 # **Sozinho, não.** Responder não muda peso nenhum: a célula abaixo prova. Quando um chat "lembra" de você, é o texto da conversa, ou uma anotação,
-# que volta no prompt. Para o **modelo** melhorar é preciso fechar o ciclo: guardar o uso (com permissão), revisar, treinar e provar que melhorou.
+# que volta no prompt.
 
 
 # %%
@@ -849,15 +869,15 @@ train(tuned, twenty, steps=2, learning_rate=1e-4)
 assert fingerprint(tuned) != start  # training
 print("responder: os mesmos pesos; dois passos de treino: outros")
 
+# %% [markdown]
+# Para o **modelo** melhorar é preciso fechar o ciclo: guardar o uso (com permissão), revisar, treinar e provar que melhorou.
+
 # %%
 show(figures.feedback_loop(), alt=figures.FEEDBACK_ALT)
 
 # %% [markdown]
 # Vamos rodar o ciclo com o classificador da parte 3. Ele começa com um exemplo por produto. A cada rodada responde 40 resenhas; pessoas corrigem as que
 # ele **errou**, e só essas viram exemplos novos. A prova é sempre a mesma, separada.
-#
-# Quem melhora o modelo são as **correções**. Três cuidados: *feedback* errado ou mal-intencionado também ensina, então revise; não treine o modelo com
-# as próprias respostas sem conferir; e só publique se a avaliação, no mesmo teste, for melhor que a do modelo atual. Na aula 17 você monta esse ciclo.
 
 # %%
 known = pool.groupby("product").sample(1, random_state=rt.seed)
@@ -871,6 +891,11 @@ for turn in range(6):
     wrong = served[model.predict(embed(served["text"])) != served["product"]]
     known = pd.concat([known, wrong])
 assert rounds[-1] > rounds[0] + 0.2
+
+# %% [markdown]
+# Quem melhora o modelo são as **correções**. Três cuidados: *feedback* (retorno de quem usa) errado ou mal-intencionado também ensina, então revise; não
+# treine o modelo com as próprias respostas sem conferir; e só publique se a avaliação, no mesmo teste, for melhor que a do modelo atual. Na aula 17 você
+# monta esse ciclo.
 
 # %% [markdown]
 # ## Sua vez

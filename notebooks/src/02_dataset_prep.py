@@ -1,7 +1,7 @@
 # %% [markdown] id="cover"
 # # 02 · Preparar os dados
 #
-# Um modelo aprende o que os dados mostram, sujeira inclusive. Aqui um arquivo bruto vira um *dataset* em que se pode confiar.
+# Um modelo aprende o que os dados mostram, sujeira inclusive. Aqui um arquivo bruto vira um *dataset* (conjunto de dados) em que se pode confiar.
 #
 # **Ao final você vai saber**
 #
@@ -320,8 +320,8 @@ print("mudaram de lado:", sum(a != b for a, b in zip(grown, products["split"], s
 # %% [markdown]
 # ## 5. O motor: as mesmas regras, em qualquer tamanho
 #
-# O pandas carrega tudo na memória. Com 20 mil linhas vai bem; com cem vezes mais, pede cem vezes mais. O motor do curso aplica as mesmas funções em
-# blocos, em dois processos, e escreve *shards* (fragmentos) de até 100 mil linhas. Aqui pedimos fragmentos pequenos, para ver vários:
+# O pandas carrega tudo na memória. Com 20 mil linhas vai bem; com cem vezes mais, pede cem vezes mais. O **motor** do curso, `afina prep`, aplica as
+# mesmas funções em blocos, em dois processos, e escreve *shards* (fragmentos) de até 100 mil linhas. Aqui pedimos fragmentos pequenos, para ver vários:
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -361,9 +361,9 @@ pd.DataFrame(manifest["shards"])[["file", "rows", "bytes"]].head()
 # %% [markdown]
 # ## 6. O que a quantidade de dados muda?
 #
-# Diz-se muita coisa: mais dados, mais precisão; poucos dados, *overfitting*; dados demais, *underfitting*; mais tempo, mais custo, outra
-# regularização, outros hiperparâmetros. São sete afirmações. Vamos medir as sete, com um modelo que treina em segundos: TF-IDF mais um
-# classificador linear.
+# Diz-se muita coisa: mais dados, mais *accuracy* (acurácia, a parte de acertos); poucos dados, *overfitting* (sobreajuste: decorar); dados demais,
+# *underfitting* (subajuste: nem decorar); mais tempo, mais custo, outra regularização, outros hiperparâmetros. São sete afirmações. Vamos medir as
+# sete, com um modelo que treina em segundos: TF-IDF mais um classificador linear.
 #
 # Duas tarefas. Na **fácil**, o título diz a categoria do produto. Na **difícil**, a resenha diz o sentimento, e o "mas" vira tudo do avesso.
 
@@ -408,7 +408,7 @@ def fit_and_score(train, test, n, strength=1.0, words=2):
 
 
 # %% [markdown]
-# ### 1. Precisão: mais dados, mais acerto?
+# ### 6.1 Acurácia: mais dados, mais acerto?
 
 # %%
 sizes = [50, 100, 300, 1000, 3000, 10_000]
@@ -424,7 +424,8 @@ for name, curve in (
     ("fácil: categoria pelo título", easy),
     ("difícil: sentimento da resenha", hard),
 ):
-    ax.plot(list(curve), [test for _, test, _ in curve.values()], "o-", label=name)
+    marker = "o-" if curve is easy else "s--"
+    ax.plot(list(curve), [test for _, test, _ in curve.values()], marker, label=name)
 ax.set(
     xscale="log",
     title="Mais dados ajudam, mas cada tarefa tem seu ritmo",
@@ -443,7 +444,7 @@ show(
 # **Sim, e não igual para todos.** A tarefa fácil se esgota em mil exemplos: os nove mil seguintes não compram nada. A difícil mal começou.
 # Antes de pedir mais dados, desenhe esta curva: ela diz se vale a pena.
 #
-# ### 2. *Overfitting*: poucos dados, o modelo decora?
+# ### 6.2 Sobreajuste: poucos dados, o modelo decora?
 #
 # Para ver bem, sujamos 40 % dos rótulos de treino da tarefa fácil, como faria um anotador cansado. O teste fica limpo.
 
@@ -462,10 +463,10 @@ assert memorized[300][0] - memorized[300][1] > 0.2 > memorized[10_000][0] - memo
 
 # %% [markdown] id="overfitting"
 # **Sim.** Com 300 exemplos ele acerta todos os do treino, inclusive os rótulos errados: decorou, e fora acerta a metade. A distância entre as
-# duas colunas é o *overfitting* (sobreajuste). Com dez mil já não consegue decorar: erra no treino os rótulos que estão errados, e por isso
+# duas colunas é o sobreajuste. Com dez mil já não consegue decorar: erra no treino os rótulos que estão errados, e por isso
 # mesmo acerta mais fora do que dentro.
 #
-# ### 3. *Underfitting*: dados demais atrapalham?
+# ### 6.3 Subajuste: dados demais atrapalham?
 #
 # Agora a tarefa difícil com um modelo simples demais, que vê palavras soltas e muito regularizadas:
 
@@ -477,7 +478,7 @@ assert simple[6000][0] < simple[50][0] and simple[6000][1] > simple[50][1]
 
 # %% [markdown]
 # **Não.** O acerto no treino cai, porque já não dá para decorar, mas o acerto fora *sobe*. O que você vê é um modelo pobre demais para a
-# tarefa (*underfitting*), e o remédio é um modelo melhor, não menos dados. Os pares de palavras da parte 1 já ajudam. Com 6000
+# tarefa: é o subajuste, e o remédio é um modelo melhor, não menos dados. Os pares de palavras da 6.1 já ajudam. Com 6000
 # exemplos, fora do treino:
 
 # %%
@@ -490,22 +491,22 @@ assert hard[6000][1] > simple[6000][1]
 # %%
 fig, axes = figure(height=3.2, columns=2, sharey=True)
 for ax, title, curve in zip(
-    axes, ("Decorou (overfitting)", "Não alcança (underfitting)"), (memorized, simple), strict=True
+    axes, ("Decorou (sobreajuste)", "Não alcança (subajuste)"), (memorized, simple), strict=True
 ):
-    ax.plot(list(curve), [train for train, _, _ in curve.values()], "o--", label="treino")
+    ax.plot(list(curve), [train for train, _, _ in curve.values()], "s--", label="treino")
     ax.plot(list(curve), [test for _, test, _ in curve.values()], "o-", label="separados")
     ax.set(xscale="log", title=title, xlabel="exemplos de treino", ylim=(0, 1.05))
 axes[0].set(ylabel="acerto")
 axes[0].legend(loc="lower left")
 show(
     fig,
-    alt="Dois gráficos de acerto por quantidade de dados. Em overfitting o treino fica em 1 e os dados "
-    "separados bem abaixo, até dez mil exemplos. Em underfitting o treino desce e os separados sobem "
+    alt="Dois gráficos de acerto por quantidade de dados. No sobreajuste o treino fica em 1 e os dados "
+    "separados bem abaixo, até dez mil exemplos. No subajuste o treino desce e os separados sobem "
     "pouco: as duas curvas se aproximam perto de 0,5.",
 )
 
 # %% [markdown]
-# ### 4 e 5. Tempo e custo: quanto mais caro?
+# ### 6.4 e 6.5 Tempo e custo: quanto mais caro?
 #
 # Medimos segundos de treino e o tamanho da matriz TF-IDF em memória.
 
@@ -539,9 +540,9 @@ show(
 
 # %% [markdown]
 # **Sim, os dois.** A memória cresce em linha reta com os exemplos, e o tempo acompanha. Em um modelo de linguagem é igual: o dobro de tokens,
-# o dobro da conta. Volte à parte 1: na tarefa fácil, os últimos nove mil exemplos só compraram espera.
+# o dobro da conta. Volte à 6.1: na tarefa fácil, os últimos nove mil exemplos só compraram espera.
 #
-# ### 6. Regularização: com poucos dados, freio mais forte?
+# ### 6.6 Regularização: com poucos dados, freio mais forte?
 #
 # A regularização é um freio contra decorar. Nos rótulos sujos, variamos o freio (`C` pequeno = freio forte) e a quantidade.
 
@@ -559,8 +560,8 @@ grid.round(2)
 
 # %%
 fig, ax = figure(height=3.2)
-for c in strengths:
-    ax.plot(noisy_sizes, grid.loc[c], "o-", label=f"C = {c}".replace(".", ","))
+for c, marker in zip(strengths, ("o-", "s--", "^:", "D-."), strict=True):
+    ax.plot(noisy_sizes, grid.loc[c], marker, label=f"C = {c}".replace(".", ","))
 ax.set(
     xscale="log",
     title="O freio certo vale mais quando há poucos dados",
@@ -584,7 +585,7 @@ print(cost_of_no_brake.round(2).to_dict())
 assert cost_of_no_brake[1000] > 0.2 and cost_of_no_brake[10_000] < 0.5 * cost_of_no_brake[1000]
 
 # %% [markdown]
-# ### 7. Hiperparâmetros: com poucos dados, mais cuidado?
+# ### 6.7 Hiperparâmetros: com poucos dados, mais cuidado?
 #
 # `C` é um hiperparâmetro: um botão que o treino não aprende, e que se escolhe na validação. Qual é o preço de escolher mal?
 

@@ -51,7 +51,7 @@ print("sem número:", [letter for letter in new_text if letter not in number_of]
 # %% [markdown] id="words"
 # ## 2. Palavras: frases curtas, vocabulário sem fim
 #
-# O outro extremo: um número por palavra. A frase encolhe para oito. Mas a língua não acaba: há nomes, plurais, verbos conjugados e erros de digitação. A
+# O outro extremo: um número por palavra. A frase encolhe para oito, contando o ponto. Mas a língua não acaba: há nomes, plurais, verbos conjugados e erros de digitação. A
 # saída antiga era um token `<desconhecido>`, e o texto se perdia. Quanto se perde? Medimos em textos do mesmo tipo e nas resenhas da aula 13.
 
 # %%
@@ -420,7 +420,7 @@ assert load_tokenizer(path).merges == tokenizer.merges
 # `<|fim|>` é **um** id, que nenhum texto produz por acaso. O modelo vai aprender que depois dele começa outro assunto, e que, ao escrevê-lo, terminou. Modelos de chat
 # têm mais: quem fala, onde acaba a vez.
 #
-# O perigo: e se o *usuário* digitar `<|fim|>`? Para o modelo, seria a sua própria pontuação. Texto de estranhos se codifica com `specials=False`, e
+# O perigo: e se quem conversa digitar `<|fim|>`? Para o modelo, seria a sua própria pontuação. Texto de estranhos se codifica com `specials=False`, e
 # o truque vira texto comum:
 
 # %%
@@ -470,12 +470,12 @@ curves = {
 }
 
 # %%
-from afina.teach.figures import figure, show
+from afina.teach.figures import BLUE, ORANGE, figure, show
 
 fig, ax = figure(height=2.9)
 fig.set_label("flat")
-for (name, values), marker in zip(curves.items(), "os", strict=True):
-    ax.plot(sizes, values, marker=marker, label=name)
+for (name, values), marker in zip(curves.items(), ("o-", "s--"), strict=True):
+    ax.plot(sizes, values, marker, label=name)
 ax.set(title="Cada vez mais vocabulário por cada vez menos ganho", ylim=(0, None))
 ax.set(xlabel="tokens no vocabulário", ylabel="tokens por palavra")
 ax.legend()
@@ -487,7 +487,8 @@ show(
 assert curves["prosa separada"][-1] < 1.4 < 2.5 < curves["resenhas"][-1]
 
 # %% [markdown]
-# Com a prosa, o ganho quase acaba em 1.024. E pedir mais não adianta: este corpus tem 468 palavras diferentes, e as fusões **acabam**.
+# Com a prosa, o ganho quase acaba em 1.024. E pedir mais não adianta: este corpus tem só 500 peças diferentes, como se viu na parte 5, e as fusões
+# **acabam**.
 
 # %%
 largest = train_bpe(prose, 50_000)
@@ -585,9 +586,9 @@ table.round(2).assign(razão=ratio.round(2))
 assert (ratio[:3] > 1.3).all() and ratio.iloc[3] < 0.5
 fig, ax = figure(height=2.8)
 fig.set_label("flat")
-table.iloc[::-1].plot.barh(ax=ax, color=["#009E73", "#0072B2"][::-1], width=0.7)
+table.iloc[::-1, ::-1].plot.barh(ax=ax, color=[ORANGE, BLUE], width=0.7)
 ax.set(title="O mesmo texto, quantos tokens?", xlabel="tokens por palavra")
-ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
 show(
     fig,
     alt="Barras de tokens por palavra de dois tokenizadores em quatro textos. Nos três textos em português, o treinado "

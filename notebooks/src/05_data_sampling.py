@@ -76,7 +76,7 @@ for i in range(context):
 # %% [markdown] id="windows"
 # ## 3. Janelas que deslizam
 #
-# A próxima janela começa quantos tokens adiante? Esse é o **passo** (*stride*). Com passo igual ao contexto, as janelas se encostam e cada token é alvo
+# A próxima janela começa quantos tokens adiante? Esse é o **passo** (*stride*), que nada tem com os passos do treino. Com passo igual ao contexto, as janelas se encostam e cada token é alvo
 # uma vez. Com passo menor, elas se sobrepõem: mais janelas do mesmo texto.
 #
 # No PyTorch, um conjunto de exemplos é um `Dataset`: sabe seu tamanho (`__len__`) e dá o item de número `i` (`__getitem__`). O nosso
@@ -277,12 +277,9 @@ assert in_order_held_out > shuffled_held_out + 0.5 and sum(in_order[-40:]) < sum
 # %%
 fig, ax = figure(height=2.8)
 fig.set_label("flat")
-for name, losses, color in (
-    ("em ordem", in_order, PALETTE[3]),
-    ("embaralhado", shuffled, PALETTE[0]),
-):
-    ax.plot(torch.tensor(losses).unfold(0, 10, 5).mean(1), color=color, label=name)
-ax.set(title="Em ordem, a perda de treino engana", ylabel="perda de treino", ylim=(0, 6))
+for name, losses, style in (("em ordem", in_order, "-"), ("embaralhado", shuffled, "--")):
+    ax.plot(torch.tensor(losses).unfold(0, 10, 5).mean(1), style, label=name)
+ax.set(title="Em ordem, a perda de treino engana", ylabel="perda de treino", ylim=(0, 7.2))
 ax.set(xlabel="treino, uma passada", xticks=[])
 ax.legend()
 show(

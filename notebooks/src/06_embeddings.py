@@ -304,7 +304,8 @@ show(
 )
 
 # %% [markdown]
-# Em cima, os números; embaixo, quanto cada posição se parece com cada outra. Na senoidal e na rotatória, as **diagonais são constantes**: só a distância conta, e
+# Em cima, os números: azul é positivo, vermelho é negativo, claro é perto de zero. Embaixo, quanto cada posição se parece com cada outra: o amarelo mais claro é a
+# mesma direção, o roxo mais escuro, a contrária. Na senoidal e na rotatória, as **diagonais são constantes**: só a distância conta, e
 # vale em qualquer lugar. A aprendida nasceu sem ordem nenhuma, e em segundos de treino as posições vizinhas ficaram parecidas. Ninguém disse a ela que 7 vem
 # depois de 6. Confira:
 
@@ -448,8 +449,9 @@ for kind, color, marker in zip(groups, PALETTE, "os^", strict=False):
     ax.scatter(*points[chosen].T, color=color, marker=marker, s=50, label=kind)
 for word, (x, y) in zip(words, points, strict=True):
     if word in {"Benfica", "Marítimo", "Lisboa", "Manaus", "bicicleta", "bola", "sapato"}:
-        ax.annotate(word, (x, y), (7, 3), textcoords="offset points", fontsize=9)
-ax.set(title="Três bairros, e os produtos em duas ruas", xticklabels=[], yticklabels=[])
+        place = (0, 9) if word == "sapato" else (7, 3)  # above its crowded neighbours
+        ax.annotate(word, (x, y), place, textcoords="offset points", fontsize=10)
+ax.set(title="Três bairros, e os produtos em duas ruas", xticks=[], yticks=[])
 ax.legend(loc="center")
 show(
     fig,

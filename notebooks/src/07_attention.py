@@ -156,7 +156,7 @@ for name, row in zip(names, attention_weights(query, key), strict=True):
 # "copo" só vê a si: é o primeiro. Cada linha ainda soma 1. A figura mostra o mesmo para dez tokens sorteados, sem e com máscara:
 
 # %%
-from afina.teach.figures import BLUE, ORANGE, RED, figure, show
+from afina.teach.figures import RED, figure, show
 
 torch.manual_seed(1)
 some, others = torch.randn(2, 10, 16)
@@ -168,7 +168,8 @@ for ax, causal in zip(axes, (False, True), strict=True):
 axes[0].set_ylabel("token que olha")
 show(
     fig,
-    alt="Dois mapas de pesos de dez tokens. Sem máscara, o quadrado inteiro tem cor; com máscara, só o triângulo de baixo.",
+    alt="Dois mapas de pesos de dez tokens. Sem máscara, o quadrado inteiro tem cor; "
+    "com máscara, só o triângulo de baixo.",
 )
 
 # %% [markdown] id="dropout"
@@ -356,7 +357,8 @@ print(f"a que mais copia: camada {layer + 1}, cabeça {head + 1}")
 assert copying.max() > 1.5 * even / count
 
 # %% [markdown]
-# Cada linha é uma camada, cada coluna uma cabeça: umas passam bem da referência, outras olham para outras coisas. Esta é a que mais copia, na nossa historinha. Os quadros vermelhos marcam onde já estava o token seguinte:
+# Cada linha é uma camada, cada coluna uma cabeça: umas passam bem da referência, outras olham para outras coisas. Esta é a que mais copia, na nossa
+# historinha. Os quadros contornados marcam onde já estava o token seguinte; azul dentro deles é cópia:
 
 # %%
 fig, ax = figure(height=6.2)
@@ -372,7 +374,7 @@ ax.set(
 ax.grid(visible=False)
 show(
     fig,
-    alt="Mapa de calor de uma cabeça treinada, só o triângulo de baixo. Quadros vermelhos marcam onde já estava o "
+    alt="Mapa de calor de uma cabeça treinada, só o triângulo de baixo. Quadros contornados marcam onde já estava o "
     f"token seguinte; em média, {copying.max():.0%} do peso cai em lugares assim.",
 )
 
@@ -381,6 +383,11 @@ best = maps[layer, head, -1].topk(3)
 print(f"de onde o último token, {words[-1]!r}, mais lê:")
 for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
     print(f"  {words[place]!r:<10} na posição {place:>2}: {share:.2f}")
+assert words[best.indices[0]] == "copo"
+
+# %% [markdown]
+# Quase todos os quadros estão claros: esta cabeça acha o token seguinte mais vezes que o acaso, e longe de sempre. Mas olhe a última linha, a de onde
+# sai a resposta: o lugar mais lido é **copo**. Era a pergunta do começo da aula.
 
 # %% [markdown] id="cost"
 # ## 9. O preço: o quadrado do texto
@@ -438,8 +445,8 @@ for length in (32, 64, 128, 256, 512, 1024, 2048):
 
 # %%
 fig, ax = figure(height=3.3)
-for (name, times), color in zip(taken.items(), (RED, ORANGE, BLUE), strict=True):
-    ax.plot(list(times), [1000 * t for t in times.values()], "o-", label=name, color=color)
+for (name, times), style in zip(taken.items(), ("^:", "s--", "o-"), strict=True):
+    ax.plot(list(times), [1000 * t for t in times.values()], style, label=name)
 ax.set(
     xscale="log", yscale="log", xlabel="tokens", ylabel="milissegundos", xticks=list(taken["SDPA"])
 )
@@ -449,7 +456,8 @@ ax.set_title("A mesma conta, três jeitos (quatro cabeças de 64 colunas)")
 ax.legend()
 show(
     fig,
-    alt="Tempo da atenção por comprimento, em escala logarítmica: os laços ficam muito acima; as matrizes e o SDPA sobem quase juntos.",
+    alt="Tempo da atenção por comprimento, em escala logarítmica: os laços ficam muito acima; "
+    "as matrizes e o SDPA sobem quase juntos.",
 )
 
 # %%

@@ -94,16 +94,17 @@ line = torch.linspace(-4, 4, 201)
 assert torch.allclose(gelu_by_hand(line), F.gelu(line, approximate="tanh"), atol=1e-6)
 
 # %%
-from afina.teach.figures import BLUE, ORANGE, RED, figure
+from afina.teach.figures import SLATE, figure
 
 fig, ax = figure(height=2.4)
-ax.plot(line, F.relu(line), color=ORANGE, label="ReLU")
-ax.plot(line, gelu_by_hand(line), color=BLUE, label="GELU")
+ax.plot(line, gelu_by_hand(line), label="GELU")
+ax.plot(line, F.relu(line), "--", label="ReLU")
 ax.set(title="A mesma ideia, com e sem quina", xlabel="entrada", ylabel="saída", ylim=(-0.5, 3))
 ax.legend()
 show(
     fig,
-    alt="ReLU e GELU entre -4 e 4: a ReLU tem uma quina no zero; a GELU passa suave e desce um pouco abaixo de zero.",
+    alt="ReLU e GELU entre -4 e 4: a ReLU tem uma quina no zero; a GELU passa suave e desce um pouco "
+    "abaixo de zero.",
 )
 
 # %% [markdown] id="feed-forward"
@@ -384,8 +385,8 @@ for name, kind in kinds.items():
 
 # %%
 fig, ax = figure(height=3)
-for (name, sizes), color in zip(gradients.items(), (BLUE, ORANGE, RED), strict=True):
-    ax.plot(range(1, 7), sizes, "o-", label=name, color=color)
+for (name, sizes), style in zip(gradients.items(), ("o-", "s--", "^:"), strict=True):
+    ax.plot(range(1, 7), sizes, style, label=name)
 ax.set(
     yscale="log",
     xlabel="bloco",
@@ -421,14 +422,15 @@ assert min(final["sem atalhos"], final["sem atalhos nem normas"]) > frequency_on
 
 # %%
 fig, ax = figure(height=3)
-for (name, entries), color in zip(learning.items(), (BLUE, ORANGE, RED), strict=True):
-    ax.plot([entry["loss"] for entry in entries], label=name, color=color, linewidth=1.6)
-ax.axhline(frequency_only, color="gray", linestyle=":", linewidth=1.4, label="só frequência")
+for (name, entries), style in zip(learning.items(), ("-", "--", "-."), strict=True):
+    ax.plot([entry["loss"] for entry in entries], style, label=name, linewidth=1.8)
+ax.axhline(frequency_only, color=SLATE, linestyle=":", label="só frequência")
 ax.set(title="Com seis blocos, só aprende quem tem atalhos", xlabel="passos", ylabel="perda")
 ax.legend()
 show(
     fig,
-    alt=f"Perda em cem passos. Com atalhos cai até {final['com atalhos']:.1f}; sem eles para na linha de quem só conhece frequências, {frequency_only:.1f}.",
+    alt=f"Perda em cem passos. Com atalhos cai até {final['com atalhos']:.1f}; sem eles para na linha "
+    f"de quem só conhece frequências, {frequency_only:.1f}.",
 )
 
 # %% [markdown]
@@ -534,7 +536,7 @@ table.index.name = "GB"
 table.style.format("{:.3g}", decimal=",")
 
 # %% [markdown]
-# Duas das colunas conferidas nos fantasmas do `meta`, cujos tensores sabem quantos bytes teriam:
+# A coluna "usar, bf16", conferida nos modelos de faz de conta do `meta`, cujos tensores sabem quantos bytes teriam:
 
 # %%
 for name, ghost in ghosts.items():

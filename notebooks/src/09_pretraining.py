@@ -8,7 +8,7 @@
 # - dar os quatro passos do treino à mão e olhar cada um
 # - escrever o laço com aquecimento, cosseno, corte, avaliação e ponto salvo
 # - reconhecer o sobreajuste na curva, e curá-lo
-# - gerar texto com *greedy*, temperatura, *top-k*, *top-p* e cache
+# - gerar texto com *greedy* (guloso), temperatura, *top-k*, *top-p* e cache
 # - gravar, carregar e trazer os pesos de um GPT-2, e decidir entre treinar do zero e partir de um pronto
 #
 # **Antes desta aula**: [08 · A arquitetura de um GPT](08_gpt_architecture.ipynb).
@@ -71,7 +71,6 @@ inputs, targets = (
 logits = model(inputs)
 print("entrada", tuple(inputs.shape), "-> notas", tuple(logits.shape))
 
-# %%
 first = slice(0, 8)
 print("lê   :", [tokenizer.decode([i]) for i in inputs[0, first].tolist()])
 print("deve :", [tokenizer.decode([i]) for i in targets[0, first].tolist()])
@@ -102,7 +101,6 @@ loss = next_token_loss(model(inputs), targets)
 loss.backward()
 gradient = model.blocks[0].attention.qkv.weight.grad[0, 0].item()
 
-# %%
 exact, nudge = newborn().double(), 1e-4  # double: a difference this small needs more digits
 around = []
 for step in (nudge, -2 * nudge):
@@ -168,7 +166,7 @@ def learning_rate_at(step: int, recipe: Recipe) -> float:
 
 
 # %%
-from afina.teach.figures import BLUE, RED, figure, show
+from afina.teach.figures import BLUE, RED, SLATE, figure, show
 
 fig, ax = figure(height=2.3)
 ax.plot([learning_rate_at(step, recipe) for step in range(recipe.steps)])
@@ -193,7 +191,7 @@ def make_optimizer(model: GPT, recipe: Recipe) -> torch.optim.AdamW:
 
 
 # %% [markdown] id="batches"
-# **Lotes que não dependem do passado.** A ordem de cada volta nos dados sai da semente e do número da volta. Assim, saber o passo basta para saber o lote, e uma corrida interrompida pode continuar.
+# **Lotes que não dependem do passado.** A ordem de cada **época** (uma passada por todos os dados) sai da semente e do número da época. Assim, saber o passo basta para saber o lote, e uma corrida interrompida pode continuar.
 
 
 # %% id="batch-code"
@@ -285,7 +283,6 @@ def continuation(model, prompt, new=24, **how):
     return tokenizer.decode(writer.generate(model.eval(), ids, new, **how)[0], specials=False)
 
 
-# %%
 model, diary, samples = newborn(), [], {}
 start = time.perf_counter()
 for entry in progress(train(model, rows, validation, recipe), total=recipe.steps):
@@ -302,9 +299,8 @@ print(f"{len(diary) * 16 * 64 / seconds:,.0f} tokens por segundo".replace(",", "
 
 # %% id="curves"
 def curves(ax, diary, color, name):
-    ax.plot(
-        [e["step"] for e in diary], [e["loss"] for e in diary], color=color, alpha=0.35, linewidth=1
-    )
+    steps, losses = zip(*((e["step"], e["loss"]) for e in diary), strict=True)
+    ax.plot(steps, losses, color=color, alpha=0.4, linewidth=1.2, label="treino")
     checks = [(e["step"], e["validation_loss"]) for e in diary if "validation_loss" in e]
     ax.plot(*zip(*checks, strict=True), "o-", color=color, label=name)
     return checks
@@ -312,12 +308,7 @@ def curves(ax, diary, color, name):
 
 fig, ax = figure(height=2.9)
 checks = curves(ax, diary, BLUE, "validação")
-ax.set(
-    title="As duas curvas descem juntas (a clara é o treino)",
-    xlabel="passos",
-    ylabel="perda",
-    ylim=(0, 8),
-)
+ax.set(title="As duas curvas descem juntas", xlabel="passos", ylabel="perda", ylim=(0, 8))
 ax.legend()
 show(
     fig,
@@ -337,7 +328,7 @@ assert checks[-1][1] < checks[0][1] - 1 and abs(checks[-1][1] - diary[-1]["loss"
 
 # %%
 few = windows(tokenizer, documents[:40], context=64)
-short = Recipe(steps=240, batch_size=8, learning_rate=4e-3, evaluate_every=20)
+short = Recipe(steps=160, batch_size=8, learning_rate=4e-3, evaluate_every=20)
 some = [validation[n] for n in range(0, len(validation), 3)]
 overfit = list(train(newborn(), few, some, short))
 
@@ -345,7 +336,7 @@ overfit = list(train(newborn(), few, some, short))
 fig, ax = figure(height=2.9)
 checks = curves(ax, overfit, RED, "validação, 40 documentos")
 best = min(checks, key=lambda check: check[1])
-ax.axvline(best[0], color="gray", linestyle=":", linewidth=1.4)
+ax.axvline(best[0], color=SLATE, linestyle=":", linewidth=1.4)
 ax.set(
     title="O treino desce, a validação sobe: ele decora",
     xlabel="passos",
@@ -357,8 +348,6 @@ show(
     fig,
     alt=f"Com 40 documentos, a perda do treino vai quase a zero e a de validação desce até {best[1]:.1f}, no passo {best[0]}, e depois sobe até {checks[-1][1]:.1f}.",
 )
-
-# %%
 print(
     f"melhor validação {best[1]:.2f} no passo {best[0]}; no fim {checks[-1][1]:.2f}, treino {overfit[-1]['loss']:.2f}"
 )
@@ -372,8 +361,6 @@ torch.manual_seed(rt.seed)
 with_dropout = GPT(GPTConfig(len(tokenizer), 64, 96, 4, 3, dropout=0.3)).to(rt.device)
 regular = list(train(with_dropout, few, some, short))
 plenty = list(train(newborn(), rows, some, short))
-
-# %%
 cures = {
     "nada": checks[-1][1],
     "parar no melhor": best[1],
@@ -389,7 +376,7 @@ assert (
 )
 
 # %% [markdown]
-# Parar a tempo contém o estrago; o dropout, aqui, pouco muda. Só dados novos ensinam o que faltava.
+# Parar a tempo contém o estrago, e o dropout o diminui. Só dados novos ensinam o que faltava.
 
 # %% [markdown] id="checkpoint"
 # ## 5. Matar uma corrida, e continuá-la
@@ -401,7 +388,6 @@ brief = Recipe(steps=60, batch_size=8, learning_rate=4e-3, warmup=10, evaluate_e
 tiny = [validation[n] for n in range(8)]
 whole = [entry["loss"] for entry in train(newborn(), rows, tiny, brief)]
 
-# %%
 place = rt.build / "aula09" / "ponto.safetensors"
 place.unlink(missing_ok=True)
 for entry in train(newborn(), rows, tiny, brief, checkpoint=place):
@@ -471,13 +457,15 @@ def next_token_probabilities(
 
 
 # %% [markdown]
-# - **Greedy** (temperatura 0): sempre a maior. Sem surpresa.
+# - ***Greedy*** (guloso; temperatura 0): sempre a maior. Sem surpresa.
 # - **Temperatura**: divide as notas. Abaixo de 1, aposta no favorito; acima, arrisca.
 # - **Top-k**: só as `k` melhores concorrem.
 # - **Top-p**: só as melhores que, juntas, chegam a `p`. Poucas quando ele tem certeza, muitas quando não.
+#
+# As chances do que vem depois de "Ana", em cinco modos:
 
 # %%
-ids = [tokenizer.end, *tokenizer.encode("Ana perdeu")]
+ids = [tokenizer.end, *tokenizer.encode("Ana")]
 with torch.no_grad():
     logits = gpt(torch.tensor([ids], device=rt.device))[0, -1].cpu()
 ways = {
@@ -495,7 +483,7 @@ fig, ax = figure(height=3)
 for n, (name, chances) in enumerate(shown.items()):
     ax.bar([x + 0.16 * (n - 2) for x in range(6)], chances, width=0.15, label=name)
 ax.set_xticks(range(6), [repr(tokenizer.decode([i])) for i in best.tolist()])
-ax.set(title="Depois de 'Ana perdeu'", ylabel="chance")
+ax.set(title="As mesmas notas, cinco modos: o que vem depois de 'Ana'", ylabel="chance")
 ax.grid(visible=False, axis="x")
 ax.legend()
 show(
@@ -506,7 +494,7 @@ show(
 # %%
 for name, how in {"greedy": {"temperature": 0.0}, **ways}.items():
     how = {"temperature": 1.0, **how}
-    print(f"{name:<16}", continuation(gpt, "Ana perdeu", new=30, seed=3, stop=tokenizer.end, **how))
+    print(f"{name:<16}", continuation(gpt, "Ana", new=24, seed=5, stop=tokenizer.end, **how))
 
 # %% [markdown]
 # Um detalhe que engana muita gente: com a mesma semente (`seed`), sai sempre o mesmo texto. Sorteio não é o contrário de reproduzível.
@@ -565,8 +553,6 @@ for use_cache in (False, True, False, True):
     written = generate(gpt, prompt, 110, use_cache=use_cache)
     taken[use_cache] = min(time.perf_counter() - start, taken.get(use_cache, math.inf))
     assert torch.equal(written, generate(gpt, prompt, 110))
-
-# %%
 print(f"o mesmo texto: {taken[False]:.2f} s sem cache, {taken[True]:.2f} s com ele")
 print(
     f"{taken[False] / taken[True]:.1f} vezes mais rápido; {110 / taken[True]:.0f} tokens por segundo"
@@ -650,7 +636,7 @@ mine = windows(tokenizer, short_messages[:200], context=64)
 unseen = windows(tokenizer, short_messages[200:], context=64)
 
 # %%
-gentle = Recipe(steps=60, batch_size=8, learning_rate=1e-3, warmup=5, evaluate_every=10)
+gentle = Recipe(steps=60, batch_size=8, learning_rate=1e-3, warmup=5, evaluate_every=15)
 torch.manual_seed(rt.seed)
 starts = {"do zero": GPT(gpt.config), "do gpt-pt": load_gpt(rt.models / "gpt-pt")}
 paths = {}
@@ -666,8 +652,8 @@ for name, starting in starts.items():
 
 # %%
 fig, ax = figure(height=2.8)
-for (name, losses), color in zip(paths.items(), (RED, BLUE), strict=True):
-    ax.plot(*zip(*losses, strict=True), "o-", label=name, color=color)
+for (name, losses), color, mark in zip(paths.items(), (RED, BLUE), ("s--", "o-"), strict=True):
+    ax.plot(*zip(*losses, strict=True), mark, label=name, color=color)
 ax.set(
     title="200 mensagens, dois pontos de partida",
     xlabel="passos",
@@ -676,8 +662,6 @@ ax.set(
 ax.legend()
 ends = "; ".join(f"{name}, de {its[0][1]:.1f} a {its[-1][1]:.1f}" for name, its in paths.items())
 show(fig, alt=f"Perda em mensagens novas por passo: {ends}. A do gpt-pt fica sempre abaixo.")
-
-# %%
 lowest = {name: min(loss for _, loss in losses) for name, losses in paths.items()}
 print({name: f"{loss:.2f}" for name, loss in lowest.items()})
 assert lowest["do gpt-pt"] < lowest["do zero"] - 0.3
@@ -768,7 +752,7 @@ check(
 # ## Para levar
 #
 # - Quatro passos: para a frente, perda, para trás, atualização. O resto são cuidados.
-# - Olhe as duas curvas. Treino descendo e validação subindo é decoreba; a melhor cura são dados.
+# - Olhe as duas curvas. Treino descendo e validação subindo é sobreajuste; a melhor cura são dados.
 # - Um ponto salvo guarda também o otimizador e o passo: a corrida continua como se nada fosse.
 # - Temperatura, top-k e top-p mexem na escolha, não no modelo. O cache muda a pressa, não o texto.
 # - Quase sempre, parta de um modelo pronto.

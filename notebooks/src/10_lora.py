@@ -109,7 +109,7 @@ print(descriptions("train.jsonl")[0][:75], "…")
 print(f"{len(english)} janelas de treino, {len(english_held_out)} separadas")
 
 # %%
-recipe = Recipe(60, batch_size=8, learning_rate=2e-3, warmup=10, weight_decay=0.0)
+recipe = Recipe(60, 8, learning_rate=2e-3, warmup=10, weight_decay=0.0, evaluate_every=60)
 before = evaluate(gpt, english_held_out)
 full = fresh()
 diary = list(train(full, english, english_held_out, recipe))
@@ -132,7 +132,7 @@ def needed(values, share):
 
 # %%
 fig, ax = figure(height=2.9)
-ax.plot((of_weight / of_weight[0]).cpu(), label="a matriz do gpt-pt", color=ORANGE)
+ax.plot((of_weight / of_weight[0]).cpu(), "--", label="a matriz do gpt-pt", color=ORANGE)
 ax.plot((of_update / of_update[0]).cpu(), label="o que o ajuste somou", color=BLUE)
 ax.set(
     title="O ajuste cabe em poucas direções", xlabel="direção", ylabel="tamanho (a maior vale 1)"
@@ -410,24 +410,27 @@ def held_out_loss(rank, rows, held_out):
 
 # %%
 points = {
-    name: [(0, evaluate(gpt, rows[1])), *(held_out_loss(rank, *rows) for rank in (1, 4, 32, 0))]
+    name: [(0, evaluate(gpt, rows[1])), *(held_out_loss(rank, *rows) for rank in (1, 4, 32))]
     for name, rows in tasks.items()
 }
+points["inglês"].append((count_weights(full)[0], after))  # part 3 has trained this one
+points["mensagens"].append(held_out_loss(0, *near))
 for name, found in points.items():
     print(f"{name:<10}", "  ".join(f"{n:>7}: {loss:.2f}" for n, loss in found))
 
 # %%
 fig, ax = figure(height=3)
-for (name, found), color in zip(points.items(), (RED, BLUE), strict=True):
-    ax.semilogx(*zip(*found[1:-1], strict=True), "o-", color=color, label=f"{name}: LoRA 1, 4, 32")
-    ax.semilogx(*found[-1], "s", color=color, label=f"{name}: todos")
+for (name, found), color, mark in zip(points.items(), (RED, BLUE), ("o-", "s--"), strict=True):
+    ax.semilogx(*zip(*found[1:-1], strict=True), mark, color=color, label=f"{name}: posto 1, 4, 32")
+    ax.semilogx(*found[-1], "D", color=color, markersize=9)
+    ax.annotate("todos", found[-1], (-10, 6), textcoords="offset points", ha="right")
 ax.set(
     title="Perto, o posto ajuda; longe, ele não basta",
     xlabel="pesos treinados",
-    ylabel="perda separada",
+    ylabel="perda em textos separados",
 )
 ax.set(ylim=(0, None))
-ax.legend(fontsize=9)
+ax.legend()
 show(
     fig,
     alt=f"Perda em textos separados por pesos treinados, nas duas tarefas: { ({n: [round(p[1], 2) for p in f] for n, f in points.items()}) }, na ordem sem treino, posto 1, 4, 32 e todos.",
@@ -603,8 +606,6 @@ error = {
     name: ((one - weight).norm() / weight.norm()).item()
     for name, one in {"NF4": nf4, "espaçados": uniform}.items()
 }
-
-# %%
 bits = 4 + 32 / 64  # four a weight and one fp32 scale for every 64
 print(
     {name: f"{value:.1%}" for name, value in error.items()}, f"com {bits} bits por peso, contra 32"

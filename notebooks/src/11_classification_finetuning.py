@@ -48,7 +48,7 @@ print("nenhum texto em comum")
 # %% [markdown] id="accuracy-trap"
 # ## 2. A armadilha da acurácia, e a referência
 #
-# Um "modelo" que diz sempre "normal" acerta 87 %, e não serve para nada. Por isso olhamos também o **F1** do spam: a média harmônica de *precisão* (do que chamei de spam, quanto era) e *revocação* (do que era, quanto achei). E a **precisão média** (*average precision*), que não depende de limiar.
+# Um "modelo" que diz sempre "normal" tem **acurácia** (a parte das respostas certas) de 87 %, e não serve para nada. Por isso olhamos também o **F1** do spam: a média harmônica de *precisão* (do que chamei de spam, quanto era) e *revocação* (do que era, quanto achei). E a **precisão média** (*average precision*), que não depende de limiar.
 
 # %%
 import numpy as np
@@ -194,7 +194,7 @@ formats = {**shares, "segundos": "{:.2f}", "pesos": "{:,.0f}"}
 table.style.format(formats, decimal=",", thousands=".")
 
 # %%
-from afina.teach.figures import BLUE, GREEN, ORANGE, RED, figure, show
+from afina.teach.figures import BLUE, GREEN, ORANGE, RED, SLATE, figure, show
 
 fig, ax = figure(height=3)
 table[["F1", "precisão média"]].plot.bar(ax=ax, rot=0, color=[BLUE, ORANGE])
@@ -277,7 +277,8 @@ assert scores["gpt-pt"] > max(scores["TF-IDF"], scores["pesos aleatórios"]) + 0
 # %%
 fig, ax = figure(height=2.4)
 ax.barh(list(scores), list(scores.values()), color=[ORANGE, RED, BLUE])
-ax.axvline(1 / 3, color="gray", linestyle=":", linewidth=1.4)
+ax.axvline(1 / 3, color=SLATE, linestyle=":", linewidth=1.4)
+ax.text(0.34, 2.42, "acaso", color=SLATE, va="bottom")
 ax.set(title="Adjetivos que nenhum rótulo mostrou", xlabel="acerto", xlim=(0, 1))
 ax.grid(visible=False, axis="y")
 show(
@@ -290,7 +291,8 @@ adjectives = pd.DataFrame(measured["adjectives"]).groupby("model")["accuracy"].a
 assert adjectives.loc["gpt-pt", "min"] > adjectives.loc["random", "max"] + 0.05
 assert adjectives.loc["random", "max"] > adjectives.loc["TF-IDF", "max"]
 print("em cinco sementes, a pior do gpt-pt ganha da melhor dos outros:")
-print(adjectives.rename(columns={"min": "pior", "max": "melhor"}).round(3))
+told = {"min": "pior", "max": "melhor", "random": "pesos aleatórios"}
+print(adjectives.rename(columns=told, index=told).rename_axis(index="").round(3))
 
 # %% [markdown]
 # A regra que fica: comece pela referência. O modelo grande se paga quando a resposta está no que ele **leu**, e não no que você rotulou.
@@ -304,12 +306,15 @@ print(adjectives.rename(columns={"min": "pior", "max": "melhor"}).round(3))
 labels = pd.DataFrame(measured["labels"]).groupby(["labels", "model"])["average_precision"]
 by_labels = labels.mean().unstack()
 fig, ax = figure(height=2.9)
-for name, color in (("TF-IDF", ORANGE), ("gpt-pt", BLUE), ("random", RED)):
+for name, color, mark, aside in (
+    ("TF-IDF", ORANGE, "o", 1),
+    ("gpt-pt", BLUE, "s", 0.96),
+    ("random", RED, "^", 1.04),
+):
     its = by_labels[name]
     low, high = labels.min().unstack()[name], labels.max().unstack()[name]
-    ax.errorbar(
-        its.index, its, yerr=[its - low, high - its], marker="o", capsize=4, color=color, label=name
-    )
+    reach = [its - low, high - its]
+    ax.errorbar(its.index * aside, its, yerr=reach, marker=mark, capsize=4, color=color)
 ax.set_xscale("log")
 ax.set_xticks([50, 200, 1000], ["50", "200", "1.000"], minor=False)
 ax.set(title="Pouco rótulo: aqui o pré-treino não salva", xlabel="rótulos")
@@ -370,10 +375,13 @@ from afina.gpt.classify import reliability
 tuned = models["all"]
 gpt_validation, gpt_test = (predict(tuned, tokenizer, rows[0])[:, 1] for rows in (validation, test))
 fig, ax = figure(height=3.2)
-ax.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1.4)
-for name, chances, color in (("gpt-pt, tudo", gpt_test, BLUE), ("TF-IDF", tfidf_test, ORANGE)):
+ax.plot([0, 1], [0, 1], color=SLATE, linestyle=":", linewidth=1.4, label="calibrado")
+for name, chances, color, mark in (
+    ("gpt-pt, tudo", gpt_test, BLUE, "o-"),
+    ("TF-IDF", tfidf_test, ORANGE, "s--"),
+):
     bands = reliability(test[1], chances, bins=5)
-    ax.plot([b["said"] for b in bands], [b["true"] for b in bands], "o-", label=name, color=color)
+    ax.plot([b["said"] for b in bands], [b["true"] for b in bands], mark, label=name, color=color)
 ax.set(title="O que foi dito, e o que era", xlabel="chance dita", ylabel="spam de verdade")
 ax.legend()
 ece = {
@@ -394,7 +402,7 @@ print(
 )
 
 # %% [markdown]
-# Uma rede treinada muitas voltas fica **confiante demais**. Um remédio de um número só, a *temperatura* (Guo e outros, 2017): divida as notas por `T`, escolhido na validação.
+# Uma rede treinada por muitas épocas fica **confiante demais**. Um remédio de um número só, a *temperatura* (Guo e outros, 2017): divida as notas por `T`, escolhido na validação.
 
 
 # %% id="temperature"
@@ -452,12 +460,12 @@ assert on_validation[1] >= on_validation[0]
 
 # %%
 fig, ax = figure(height=2.9)
-for name, truth_of, chances, color in (
-    ("validação", validation[1], gpt_validation, GREEN),
-    ("teste", test[1], gpt_test, BLUE),
+for name, truth_of, chances, color, line in (
+    ("validação", validation[1], gpt_validation, GREEN, "--"),
+    ("teste", test[1], gpt_test, BLUE, "-"),
 ):
     precision, recall, _ = precision_recall_curve(truth_of, chances)
-    ax.plot(recall, precision, label=name, color=color)
+    ax.plot(recall, precision, line, label=name, color=color)
 ax.set(title="Cada corte é um ponto da curva", xlabel="revocação", ylabel="precisão")
 ax.legend()
 show(

@@ -175,7 +175,7 @@ print("ids", tuple(ids.shape), "labels", tuple(labels.shape))
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from afina.teach.figures import BLUE, GREEN, MIST, ORANGE, RED, SKY, figure, show
+from afina.teach.figures import BLUE, GREEN, MIST, ORANGE, RED, SKY, SLATE, figure, show
 
 lengths = torch.tensor([len(its) for its, _ in encoded])
 after = torch.arange(ids.size(1)) >= lengths[:, None]
@@ -187,7 +187,7 @@ fig, ax = figure(height=2.9)
 colors = {"preenchimento (-100)": MIST, "pedido (-100)": SKY, "resposta": BLUE, "fim": ORANGE}
 ax.imshow(part, cmap=ListedColormap(list(colors.values())), aspect="auto", interpolation="nearest")
 ax.set_yticks(range(len(one_each)), list(one_each))
-ax.set(title="Só o azul-escuro e o laranja contam", xlabel="posição")
+ax.set(title="Só a resposta e o fim contam na perda", xlabel="posição")
 ax.grid(visible=False)
 fig.legend(
     handles=[Patch(color=c, label=n) for n, c in colors.items()],
@@ -241,8 +241,6 @@ with torch.no_grad(), captured_log():  # transformers remarks on a setting that 
     theirs = to_gpt2(model)(input_ids=ids, labels=labels, attention_mask=real).loss
     ours = masked_loss(model(inputs), targets)
     lesson_08 = next_token_loss(model(inputs), targets)
-
-# %%
 print(f"à mão {ours:.6f}   transformers {theirs:.6f}   aula 08 {lesson_08:.6f}")
 assert torch.allclose(ours, theirs, atol=1e-5) and torch.allclose(ours, lesson_08, atol=1e-5)
 
@@ -251,13 +249,14 @@ assert torch.allclose(ours, theirs, atol=1e-5) and torch.allclose(ours, lesson_0
 
 # %%
 longer = ([0] * model.config.context, [IGNORED] * model.config.context)  # only stretches the batch
+losses = []
 with torch.no_grad():
     for filler in (tokenizer.end, 7, 2000):
         for batch in (encoded, [*encoded, longer]):
             inputs, targets = shift(*pad_examples(batch, filler))
-            loss = masked_loss(model(inputs), targets)
-            assert torch.allclose(loss, ours, atol=1e-5)
-            print(f"preenchido até {inputs.size(1) + 1:>3} com o token {filler:<4}: {loss:.6f}")
+            losses.append(masked_loss(model(inputs), targets))
+print(f"{len(losses)} preenchimentos, perda de {min(losses):.6f} a {max(losses):.6f}")
+assert torch.allclose(torch.stack(losses), ours, atol=1e-5)
 
 # %% [markdown]
 # E se o preenchimento contasse? A perda passaria a depender do vizinho mais comprido do lote:
@@ -529,14 +528,15 @@ pd.DataFrame(summary).T.round(3)
 # %%
 fig, ax = figure(height=3.2)
 for (name, run), color in zip(list(runs.items())[1:], (RED, SKY, ORANGE, GREEN), strict=True):
-    ax.plot(run["pedidos"], extra[name], "o", markersize=11, color=color, label=name)
-ax.axhline(0, color="gray", linestyle=":", linewidth=1.4)
+    ax.plot(run["pedidos"], extra[name], "o", markersize=11, color=color)
+    ax.annotate(name, (run["pedidos"], extra[name]), (9, 5), textcoords="offset points")
+ax.axhline(0, color=SLATE, linestyle=":", linewidth=1.4)
 ax.set(
     title="Bom é embaixo, à esquerda",
     xlabel="perda nos pedidos separados",
-    ylabel="prosa esquecida (perda a mais)",
+    ylabel="prosa esquecida\n(perda a mais)",
 )
-ax.legend()
+ax.margins(0.12)
 points = {n: (round(r["pedidos"], 2), round(extra[n], 2)) for n, r in list(runs.items())[1:]}
 show(fig, alt=f"Perda nos pedidos e perda a mais na prosa, por remédio: {points}.")
 

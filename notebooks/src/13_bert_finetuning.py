@@ -32,14 +32,15 @@
 # o curso pré-treinou com as mesmas classes. As células são as mesmas.
 
 # %%
+import math
+import re
+
 import torch
 
 from afina.tune.bert import read_reviews
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second thread
 pretrained = rt.pick(cpu=rt.models / "bert-pt", gpu="neuralmind/bert-base-portuguese-cased")
-
-# %%
 train, validation = read_reviews("train"), read_reviews("validation")
 unlabelled, _ = read_reviews("unlabelled")
 print(f"{len(train[0])} resenhas com rótulo para treinar, {len(unlabelled)} sem rótulo")
@@ -60,19 +61,15 @@ for tokenizer in (small, large):
     print(f"{len(tokenizer):>5} pedaços:", tokenizer.tokenize("O zíper é deslumbrante."))
 
 # %% [markdown]
-# Menos vocabulário, frases mais longas. E uma palavra que nenhum dos dois viu? Ainda assim, nada se perde:
-
-# %%
-pieces = large.tokenize("desinteressante")
-print(pieces)
-assert "".join(piece.removeprefix("##") for piece in pieces) == "desinteressante"
-
-# %% [markdown]
-# O tokenizador também põe os *tokens* especiais: `[CLS]` abre a frase e `[SEP]` a fecha. O estado final do `[CLS]` é o que o classificador vai ler.
+# Menos vocabulário, frases mais longas. E uma palavra que nenhum dos dois viu? Sai em pedaços, e nada se perde. O tokenizador também põe os *tokens*
+# especiais: `[CLS]` abre a frase e `[SEP]` a fecha. O estado final do `[CLS]` é o que o classificador vai ler.
 
 # %%
 # NBVAL_CHECK_OUTPUT
-large.convert_ids_to_tokens(large("O som é bom.")["input_ids"])
+pieces = large.tokenize("desinteressante")
+print(pieces)
+print(large.convert_ids_to_tokens(large("O som é bom.")["input_ids"]))
+assert "".join(piece.removeprefix("##") for piece in pieces) == "desinteressante"
 
 # %% [markdown] id="mlm"
 # ## 3. Pré-treino: adivinhar a palavra escondida
@@ -84,8 +81,6 @@ large.convert_ids_to_tokens(large("O som é bom.")["input_ids"])
 from transformers import DataCollatorForLanguageModeling
 
 hide = DataCollatorForLanguageModeling(large, mlm_probability=0.3)
-
-# %%
 torch.manual_seed(1)
 batch = hide([large("A tela é ótima, mas a bateria é fraca.")])
 print("entrada :", large.convert_ids_to_tokens(batch["input_ids"][0]))
@@ -100,19 +95,15 @@ rows = [large(text) for text in texts[:2000]]
 batch = hide(rows)
 original = large.pad(rows, return_tensors="pt")["input_ids"]
 chosen = batch["labels"] != -100
-
-# %%
 masked = batch["input_ids"][chosen] == large.mask_token_id
 same = batch["input_ids"][chosen] == original[chosen]
-
-# %%
 share = chosen.sum() / (original > 4).sum()
 print(f"sorteados {share:.1%}")
 print(f"viraram [MASK] {masked.float().mean():.1%}, iguais {same.float().mean():.1%}")
 assert abs(masked.float().mean() - 0.8) < 0.02 and abs(same.float().mean() - 0.1) < 0.02
 
 # %% [markdown]
-# Um pré-treino curto, na sua frente: 3.000 resenhas, três voltas. `pretrain` usa `BertForMaskedLM` e `Trainer`, do Transformers, com o
+# Um pré-treino curto, na sua frente: 3.000 resenhas, três épocas (uma *época* é uma passada por todas). `pretrain` usa `BertForMaskedLM` e `Trainer`, do Transformers, com o
 # modelo mínimo do curso: 2 camadas de 128 colunas.
 
 # %%
@@ -120,29 +111,15 @@ from transformers import BertForMaskedLM
 
 from afina.tune.bert import masked_accuracy, new_config, pretrain
 
-# %%
 rt.seed_everything()
 newborn = BertForMaskedLM(new_config(large))
 young = pretrain(texts[-3000:], large, epochs=3)
-print(f"{newborn.num_parameters():,} pesos, {young.seconds:.0f} s".replace(",", "."))
-
-# %%
-from afina.teach.figures import BLUE, ORANGE, figure, show
-
-steps = [(row["step"], row["loss"]) for row in young.history if "loss" in row]
-fig, ax = figure(height=2.8)
-ax.plot(*zip(*steps, strict=True))
-ax.set(
-    title="A perda cai: ele já adivinha melhor do que no começo", xlabel="passos", ylabel="perda"
-)
-ax.set(ylim=(0, None))
-show(
-    fig,
-    alt="Curva da perda do pré-treino curto: cai sem parar, mais depressa nos primeiros passos.",
-)
+losses = [row["loss"] for row in young.history if "loss" in row]
+print(f"{newborn.num_parameters():,} pesos".replace(",", "."), f"em {young.seconds:.0f} s")
+print(f"perda: {losses[0]:.2f} no começo, {losses[-1]:.2f} no fim")
 
 # %% [markdown]
-# A perda do treino não basta. Quantas palavras escondidas ele acerta em 500 resenhas que não viu? Ao lado, o modelo com pesos
+# A perda cai, mas é a do treino. Quantas palavras escondidas ele acerta em 500 resenhas que não viu? Ao lado, o modelo com pesos
 # aleatórios e o já pré-treinado, que fez o mesmo por mais tempo:
 
 # %% id="masked-accuracy"
@@ -150,8 +127,6 @@ from transformers import BertTokenizerFast
 
 held_out = unlabelled[-500:]
 tokenizer = BertTokenizerFast.from_pretrained(pretrained)
-
-# %%
 right = {
     "pesos aleatórios": masked_accuracy(newborn, large, held_out),
     "pré-treino curto": masked_accuracy(young.model, large, held_out),
@@ -185,14 +160,11 @@ for ending in ("Nota dez.", "Vou devolver.", "Dá para o gasto."):
 
 # %%
 pair = large("O som é péssimo.", "Vou devolver.")
-for token, segment in zip(
-    large.convert_ids_to_tokens(pair["input_ids"]), pair["token_type_ids"], strict=True
-):
-    print(segment, token)
+print(large.convert_ids_to_tokens(pair["input_ids"]))
+print(pair["token_type_ids"])
 
 # %% [markdown]
-# Um brinquedo: quatro pares, dois verdadeiros (0) e dois trocados (1). Com pesos aleatórios, a perda é a de quem joga uma moeda,
-# `ln 2 = 0,693`, mais ou menos o azar. Em quarenta passos, ele decora os quatro.
+# A resposta é uma cabeça de duas saídas sobre o `[CLS]`; com pesos aleatórios, a perda dela é a de quem joga uma moeda. Confira em quatro pares, dois verdadeiros (0) e dois trocados (1):
 
 # %%
 from transformers import BertForNextSentencePrediction
@@ -200,27 +172,15 @@ from transformers import BertForNextSentencePrediction
 firsts = ["O som é péssimo.", "A capa é linda.", "O som é péssimo.", "A capa é linda."]
 seconds = ["Vou devolver.", "Nota dez.", "Nota dez.", "Vou devolver."]
 batch = large(firsts, seconds, padding=True, return_tensors="pt")
-truth = torch.tensor([0, 0, 1, 1])
-
-# %%
 rt.seed_everything()
 nsp = BertForNextSentencePrediction(new_config(large))
-optimizer = torch.optim.AdamW(nsp.parameters(), lr=1e-3)
-
-# %%
-losses = []
-for _ in range(40):
-    loss = nsp(**batch, labels=truth).loss
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    losses.append(loss.item())
-print(f"perda: {losses[0]:.3f} no começo, {losses[-1]:.3f} no fim")
-assert losses[-1] < 0.1 < losses[0]
+loss = nsp(**batch, labels=torch.tensor([0, 0, 1, 1])).loss.item()
+print(f"perda {loss:.2f}; a da moeda é ln 2 = {math.log(2):.2f}")
+assert abs(loss - math.log(2)) < 0.1
 
 # %% [markdown]
-# Quatro pares decorados só provam que a máquina gira. A história é mais útil: em 2019, o RoBERTa tirou o NSP e não piorou; o ALBERT o trocou pela
-# ordem das frases. O nosso `bert-pt` não o usa. Por isso o `[CLS]` dele chega ao ajuste fino sem treino nenhum; guarde isso para a parte 8.
+# Vale a pena? Em 2019, o RoBERTa tirou o NSP e não piorou; o ALBERT o trocou pela ordem das frases. O nosso `bert-pt` não o usa. Por isso o `[CLS]` dele
+# chega ao ajuste fino sem treino nenhum; guarde isso para a parte 8.
 
 # %% [markdown]
 # ## 5. A tarefa, e a referência a bater
@@ -236,7 +196,7 @@ pd.DataFrame({"texto": train[0][:4], "rótulo": train[1][:4]}).style.hide().set_
 )
 
 # %% [markdown] id="two-tests"
-# Medimos em dois testes difíceis de propósito. `test_templates` usa modelos de frase que o treino rotulado não tem ("ainda que", "todavia").
+# Medimos em dois testes difíceis de propósito. `test_templates` usa frases-modelo que o treino rotulado não tem ("ainda que", "todavia").
 # `test_adjectives` usa adjetivos que só aparecem no texto **sem rótulo** ("deslumbrante", "medonho"). Quem só viu os rótulos não tem como conhecê-los.
 #
 # A referência (*baseline*) é a da aula 02: TF-IDF de palavras e pares, e regressão logística.
@@ -246,12 +206,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-# %%
 tests = {name: read_reviews(name) for name in ("test_templates", "test_adjectives")}
 tfidf = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=2000))
 tfidf = tfidf.fit(*train)
-
-# %%
 scores = {"TF-IDF": {name: tfidf.score(*rows) for name, rows in tests.items()}}
 print({name: f"{score:.3f}" for name, score in scores["TF-IDF"].items()}, "e o acaso dá 0,333")
 
@@ -262,13 +219,10 @@ print({name: f"{score:.3f}" for name, score in scores["TF-IDF"].items()}, "e o a
 # aleatórios**. O Transformers avisa. Muita gente se assusta; leia com calma:
 
 # %%
-import re
-
 from transformers import BertForSequenceClassification
 
 from afina.tune.bert import captured_log
 
-# %%
 with captured_log() as said:
     BertForSequenceClassification.from_pretrained(pretrained, num_labels=3)
 print(re.sub(r"\x1b\[[0-9;]*m| from: .*", "", said.getvalue()).strip())
@@ -290,8 +244,8 @@ print(f"antes do ajuste: {accuracy(untuned, tokenizer, tests['test_templates']):
 # %% [markdown] id="three-way"
 # ## 7. Três modelos, lado a lado
 #
-# Primeiro o BERT que **nunca leu nada**: a mesma arquitetura, pesos aleatórios, oito voltas nas 6.000 resenhas rotuladas. `fine_tune` monta um `Trainer` e mede a
-# validação a cada volta (época).
+# Primeiro o BERT que **nunca leu nada**: a mesma arquitetura, pesos aleatórios, oito épocas nas 6.000 resenhas rotuladas. `fine_tune` monta um `Trainer` e mede a
+# validação a cada uma.
 
 # %%
 from transformers import BertConfig
@@ -300,41 +254,28 @@ from afina.tune.bert import fine_tune
 
 learning_rate = rt.pick(cpu=1e-3, gpu=3e-5)  # a larger model asks for smaller steps
 
-# %%
-scratch = fine_tune(
-    classifier(BertConfig.from_pretrained(pretrained)),
-    tokenizer,
-    train,
-    validation,
-    epochs=8,
-    learning_rate=learning_rate,
-)
+
+def on_tests(model):
+    return {name: accuracy(model, tokenizer, rows) for name, rows in tests.items()}
+
 
 # %%
-scores["BERT aleatório"] = {
-    n: accuracy(scratch.model, tokenizer, rows) for n, rows in tests.items()
-}
-print(
-    f"{scratch.seconds:.0f} s",
-    {n: round(score, 3) for n, score in scores["BERT aleatório"].items()},
+random_start = classifier(BertConfig.from_pretrained(pretrained))
+scratch = fine_tune(
+    random_start, tokenizer, train, validation, epochs=8, learning_rate=learning_rate
 )
+scores["BERT aleatório"] = on_tests(scratch.model)
+print(f"{scratch.seconds:.0f} s")
 
 # %% [markdown]
-# Agora o pré-treinado, com três voltas:
+# Agora o pré-treinado, com três épocas:
 
 # %%
 tuned = fine_tune(
     classifier(pretrained), tokenizer, train, validation, epochs=3, learning_rate=learning_rate
 )
-
-# %%
-scores["BERT pré-treinado"] = {
-    n: accuracy(tuned.model, tokenizer, rows) for n, rows in tests.items()
-}
-print(
-    f"{tuned.seconds:.0f} s",
-    {n: round(score, 3) for n, score in scores["BERT pré-treinado"].items()},
-)
+scores["BERT pré-treinado"] = on_tests(tuned.model)
+print(f"{tuned.seconds:.0f} s")
 
 # %%
 titles = {"test_templates": "frases novas", "test_adjectives": "adjetivos novos"}
@@ -344,10 +285,12 @@ assert (table.loc["BERT pré-treinado"] > table.drop("BERT pré-treinado").max()
 table.round(3)
 
 # %%
+from afina.teach.figures import BLUE, INK, ORANGE, SLATE, figure, show
+
 fig, ax = figure(height=3.2)
 table.plot.bar(ax=ax, rot=0, color=[BLUE, ORANGE])
-ax.axhline(1 / 3, color="gray", linestyle=":", linewidth=1.2)
-ax.text(2.45, 0.345, "acaso", ha="right", color="gray")
+ax.axhline(1 / 3, color=SLATE, linestyle=":", linewidth=1.2)
+ax.text(2.45, 0.345, "acaso", ha="right", color=SLATE)
 ax.set(title="Quem leu antes conhece o que o rótulo não mostrou", ylabel="acerto", ylim=(0, 1.08))
 ax.grid(visible=False, axis="x")
 ax.legend(loc="upper left")
@@ -366,48 +309,38 @@ import json
 
 measured = json.loads((rt.root / "benchmarks/results/bert.json").read_text(encoding="utf-8"))
 seeds = pd.DataFrame(measured["ordering"]).rename(columns=titles)
-
-# %%
 for name in titles.values():
     best = seeds.groupby("model")[name].max()
     worst = seeds.groupby("model")[name].min()
     assert best["tfidf"] < worst["random"] and best["random"] < worst["pretrained"]
-seeds.pivot(index="seed", columns="model", values=list(titles.values())).round(3)
+told = {"pretrained": "pré-treinado", "random": "aleatório", "tfidf": "TF-IDF"}
+table = seeds.pivot(index="seed", columns="model", values=list(titles.values()))
+table.rename(columns=told).rename_axis(index="semente", columns=["teste", "modelo"]).round(3)
 
 # %% [markdown]
 # Nos dois testes, a pior semente de cada modelo ganha da melhor do anterior. (O TF-IDF não tem semente: dá sempre o mesmo.)
 #
 # ### Com poucos rótulos
 #
-# É o caso comum: rotular é caro. Dê ao pré-treinado só mil das 6.000 resenhas, e deixe-o parar quando a validação não melhorar em uma volta. É a
+# É o caso comum: rotular é caro. Dê ao pré-treinado só mil das 6.000 resenhas, e deixe-o parar quando a validação não melhorar em uma época. É a
 # **parada antecipada** (*early stopping*); no fim, voltam os melhores pesos, não os últimos.
 
 # %% id="early-stopping"
 thousand = train[0][:1000], train[1][:1000]
-frugal = fine_tune(
-    classifier(pretrained),
-    tokenizer,
-    thousand,
-    validation,
-    epochs=20,
-    learning_rate=learning_rate,
-    patience=1,
-)
-
-# %%
+how = {"epochs": 20, "learning_rate": learning_rate, "patience": 1}
+frugal = fine_tune(classifier(pretrained), tokenizer, thousand, validation, **how)
 checks = [row["eval_accuracy"] for row in frugal.history if "eval_accuracy" in row]
-print([f"{check:.3f}" for check in checks], f"parou na volta {len(checks)} de 20")
+print([f"{check:.3f}" for check in checks], f"parou na época {len(checks)} de 20")
 assert len(checks) < 20 and accuracy(frugal.model, tokenizer, validation) == max(checks)
 
 # %%
-few_labels = {name: accuracy(frugal.model, tokenizer, rows) for name, rows in tests.items()}
+few_labels = on_tests(frugal.model)
 print({name: f"{score:.3f}" for name, score in few_labels.items()})
 assert all(few_labels[name] > scores["BERT aleatório"][name] for name in tests)
 
-# %% [markdown]
-# Com um sexto dos rótulos, ele ainda ganha do aleatório que viu todos.
-
 # %% [markdown] id="learning-curves"
+# Com um sexto dos rótulos, ele ainda ganha do aleatório que viu todos.
+#
 # ### As curvas
 #
 # `Trainer` anota tudo em `log_history`. Duas curvas contam a história: a perda no treino e o acerto na validação.
@@ -418,15 +351,13 @@ validated = {
     for name, run in (("aleatório", scratch), ("pré-treinado", tuned))
 }
 assert validated["pré-treinado"][0] > max(validated["aleatório"][:3])
-
-# %%
 fig, (left, right) = figure(height=3, columns=2)
-for name, run in (("aleatório", scratch), ("pré-treinado", tuned)):
+for name, run, line in (("aleatório", scratch, "--"), ("pré-treinado", tuned, "-")):
     log = pd.DataFrame(run.history)
-    log.dropna(subset="loss").plot("epoch", "loss", ax=left, label=name)
-    log.dropna(subset="eval_accuracy").plot(
-        "epoch", "eval_accuracy", ax=right, label=name, marker="o"
-    )
+    train_log, checks = log.dropna(subset="loss"), log.dropna(subset="eval_accuracy")
+    left.plot(train_log["epoch"], train_log["loss"], line, label=name)
+    right.plot(checks["epoch"], checks["eval_accuracy"], f"o{line}", label=name)
+left.legend()
 left.set(title="Perda no treino", xlabel="época", ylabel="perda", ylim=(0, None))
 right.set(title="Acerto na validação", xlabel="época", ylabel="acerto", ylim=(0, 1.05))
 right.legend(loc="lower right")
@@ -436,11 +367,9 @@ show(
     "o pré-treinado, na primeira, já está acima do que o outro alcança em três.",
 )
 
-# %% [markdown]
-# O aleatório tem de aprender tudo ao mesmo tempo, e só dos rótulos: que palavras se parecem, o que "não" faz, qual das duas opiniões manda. O
-# pré-treinado, na primeira volta, já está acima do que o outro alcança em três.
-
 # %% [markdown] id="errors"
+# O aleatório tem de aprender tudo ao mesmo tempo, e só dos rótulos: que palavras se parecem, o que "não" faz, qual das duas opiniões manda.
+#
 # ### Onde ele erra
 #
 # A *matriz de confusão* cruza a resposta certa (linhas) com a dada (colunas):
@@ -451,13 +380,8 @@ from sklearn.metrics import confusion_matrix
 
 from afina.tune.bert import predict
 
-# %%
 names = list(tuned.model.config.id2label.values())
-
-# %%
 texts_test, truth = tests["test_templates"]
-
-# %%
 matrices = {}
 for name, model in (("aleatório", scratch.model), ("pré-treinado", tuned.model)):
     guesses = [names[i] for i in predict(model, tokenizer, texts_test).argmax(-1)]
@@ -468,7 +392,7 @@ fig, axes = figure(height=3.3, columns=2, sharey=True)
 for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
     ax.imshow(matrix, cmap="Blues", vmax=200)
     for (i, j), count in np.ndenumerate(matrix):
-        ax.text(j, i, count, ha="center", va="center", color="white" if count > 100 else "black")
+        ax.text(j, i, count, ha="center", va="center", color="white" if count > 100 else INK)
     ax.set(title=name.capitalize(), xlabel="resposta dada", xticks=range(3), yticks=range(3))
     ax.set_xticklabels(names)
     ax.set_yticklabels(names)
@@ -487,8 +411,6 @@ show(
 probabilities = predict(tuned.model, tokenizer, texts_test)
 answers = pd.DataFrame({"text": texts_test, "truth": truth, "p": probabilities.max(-1)})
 answers["guess"] = [names[i] for i in probabilities.argmax(-1)]
-
-# %%
 wrong = answers[answers["truth"] != answers["guess"]].sort_values("p", ascending=False)
 print(f"{len(wrong)} erros em {len(answers)}")
 for row in wrong.head(4).itertuples():
@@ -506,14 +428,14 @@ assert max(mistakes, key=mistakes.get) == "também achei"
 assert all(len(re.findall(r"não \w+ nada ", text)) == text.count(" nada ") for text in train[0])
 
 # %% [markdown]
-# Os erros não se espalham: moram quase todos em um ou dois modelos de frase, com "Achei …, mas também achei …" na frente. Os rótulos nunca mostram "nada notável" sem o
+# Os erros não se espalham: moram quase todos em uma ou duas frases-modelo, com "Achei …, mas também achei …" na frente. Os rótulos nunca mostram "nada notável" sem o
 # "não" antes, e o modelo lê um elogio. É um buraco nos dados, e se tapa com dados. Repare também na certeza: errado e convicto. Probabilidade de
 # saída não é garantia; antes de confiar nela, meça.
 
 # %% [markdown] id="freezing"
 # ## 8. Congelar camadas
 #
-# *Congelar* é proibir uma parte de aprender: menos contas, menos memória, e o que o pré-treino sabe fica intacto. Quanto dá para congelar? Três voltas
+# *Congelar* é proibir uma parte de aprender: menos contas, menos memória, e o que o pré-treino sabe fica intacto. Quanto dá para congelar? Três épocas
 # em 2.000 resenhas, com quatro graus de gelo:
 
 # %%
@@ -521,22 +443,18 @@ from afina.tune.bert import freeze
 
 third = train[0][:2000], train[1][:2000]
 depth = untuned.config.num_hidden_layers
+ice = {"nada": None, "embeddings": 0, "+ metade": depth // 2, "tudo, menos a cabeça": depth}
 
 # %%
 frozen = {}
-for name, layers in (
-    ("nada", None),
-    ("embeddings", 0),
-    ("+ metade", depth // 2),
-    ("tudo, menos a cabeça", depth),
-):
+for name, layers in ice.items():
     model = classifier(pretrained)
     learning = model.num_parameters() if layers is None else freeze(model, layers)[0]
     run = fine_tune(model, tokenizer, third, epochs=3, learning_rate=learning_rate)
     frozen[name] = {
         "pesos que aprendem": learning,
         "segundos": run.seconds,
-        **{title: accuracy(model, tokenizer, tests[n]) for n, title in titles.items()},
+        **{titles[n]: score for n, score in on_tests(model).items()},
     }
 
 # %%
@@ -561,7 +479,8 @@ print("embeddings idênticos depois do treino")
 # %% [markdown] id="learning-rate"
 # ## 9. A taxa de aprendizado
 #
-# É o botão que mais importa. Corridas curtas bastam para achar a ordem de grandeza: mil resenhas, três voltas, quatro taxas.
+# É o botão que mais importa. Corridas curtas bastam para achar a ordem de grandeza: mil resenhas, três épocas, quatro taxas. Um BERT grande pede taxas bem
+# menores, de 2e-5 a 5e-5 no artigo original: não copie a taxa de um modelo para outro.
 
 # %%
 rates = rt.pick(cpu=[1e-5, 1e-4, 1e-3, 3e-2], gpu=[1e-7, 3e-6, 3e-5, 1e-3])
@@ -572,15 +491,14 @@ for rate in rates:
     )
     sweep[rate] = [row["eval_accuracy"] for row in run.history if "eval_accuracy" in row]
     print(f"{rate:g}", [f"{check:.2f}" for check in sweep[rate]])
-
-# %%
 best_rate = max(sweep, key=lambda rate: sweep[rate][-1])
 assert best_rate not in (rates[0], rates[-1])
 
 # %%
 fig, ax = figure(height=2.9)
-for rate, checks in sweep.items():
-    ax.plot(range(1, 4), checks, "o-", label=f"{rate:g}".replace(".", ","))
+for (rate, checks), mark in zip(sweep.items(), "v^os", strict=True):
+    label = f"{rate:.7f}".rstrip("0").replace(".", ",")
+    ax.plot(range(1, 4), checks, f"{mark}-", label=label)
 ax.set(
     title="Pequena não sai do lugar, grande se perde", xlabel="época", ylabel="acerto na validação"
 )
@@ -590,9 +508,6 @@ show(
     fig,
     alt=f"Acerto por época para quatro taxas. A melhor é {best_rate:g}; a menor e a maior ficam perto do acaso.",
 )
-
-# %% [markdown]
-# Um BERT grande pede taxas bem menores, de 2e-5 a 5e-5 no artigo original. Não copie a taxa de um modelo para outro.
 
 # %% [markdown] id="padding"
 # ## 10. Preenchimento dinâmico e grupos por comprimento
@@ -623,15 +538,13 @@ ways = {
     "dinâmico": computed_tokens(drawn),
     "dinâmico, em grupos": computed_tokens(grouped),
 }
-
-# %%
 for name, tokens in ways.items():
     print(f"{name:<20} {tokens:>7} tokens, {1 - sum(lengths) / tokens:.0%} de preenchimento")
 assert ways["dinâmico, em grupos"] < ways["dinâmico"] < ways["até 64 tokens"]
 
 # %% [markdown]
 # **Dinâmico**: cada lote vai até o seu texto mais longo, e não até o máximo do modelo. **Em grupos**: textos de comprimento parecido caem no mesmo lote. Contas
-# menores deveriam ser tempo menor. Medimos:
+# menores deveriam ser tempo menor. Medimos aqui, e em rodadas mais longas em `benchmarks/bert.py`:
 
 # %%
 import time
@@ -643,22 +556,19 @@ for _ in range(2):  # interleaved; CPU seconds, so that other programs weigh les
     ):
         model = classifier(pretrained)
         start = time.process_time()
-        fine_tune(model, tokenizer, third, epochs=1, learning_rate=learning_rate, **options)
-        speed[name].append(len(third[0]) / (time.process_time() - start))
+        fine_tune(model, tokenizer, thousand, epochs=1, learning_rate=learning_rate, **options)
+        speed[name].append(len(thousand[0]) / (time.process_time() - start))
 
 # %%
 for name, seen in speed.items():
     print(f"{name:<20} {max(seen):.0f} exemplos por segundo de CPU")
 assert max(speed["dinâmico, em grupos"]) > 1.2 * max(speed["até 64 tokens"])
 
-# %%
-print(
-    f"em {len(measured['runs']['ours'])} rodadas intercaladas: {measured['times_plain']} vezes mais rápido"
-)
-print("acerto médio:", measured["mean_accuracy"])
+ours, plain = (measured["mean_accuracy"][road]["test_templates"] for road in ("ours", "plain"))
+print(f"benchmark: {measured['times_plain']} vezes mais rápido; acerto {ours:.3f} e {plain:.3f}")
 
 # %% [markdown]
-# O resultado não muda, porque a máscara apaga o preenchimento. A prova, em um texto com e sem `[PAD]`:
+# O resultado não muda, a não ser pela ordem do sorteio, porque a máscara apaga o preenchimento. A prova, em um texto com e sem `[PAD]`:
 
 # %%
 tuned.model.eval().to("cpu")
@@ -666,8 +576,6 @@ short = tokenizer(["O som é bom, mas a tela é ruim."], return_tensors="pt")
 padded = tokenizer(
     ["O som é bom, mas a tela é ruim."], padding="max_length", max_length=64, return_tensors="pt"
 )
-
-# %%
 with torch.no_grad():
     assert torch.allclose(tuned.model(**short).logits, tuned.model(**padded).logits, atol=1e-4)
 print("mesmos logits com e sem preenchimento")
@@ -682,15 +590,9 @@ print("mesmos logits com e sem preenchimento")
 folder = rt.build / "bert_resenhas"
 tuned.model.save_pretrained(folder)
 tokenizer.save_pretrained(folder)
-print(sorted(path.name for path in folder.iterdir()))
-
-# %%
-again = classifier(folder)
-same = (
-    predict(again, tokenizer, texts_test[:50]) == predict(tuned.model, tokenizer, texts_test[:50])
-).all()
-assert same
-print("reaberto: as mesmas probabilidades")
+again, some = classifier(folder), texts_test[:50]
+assert (predict(again, tokenizer, some) == predict(tuned.model, tokenizer, some)).all()
+print("reaberto, diz o mesmo:", sorted(path.name for path in folder.iterdir()))
 
 # %% [markdown]
 # Uma `pipeline` junta tokenizador, modelo e nomes em uma chamada:
@@ -713,7 +615,7 @@ for text in (
 # | peça | o que é |
 # | --- | --- |
 # | arquitetura | a receita das contas (BERT). Não tem peso nenhum |
-# | *checkpoint* | os pesos gravados de um modelo (`bert-pt`, `bert-base-cased`): uma arquitetura, milhares deles |
+# | *checkpoint* (ponto salvo) | os pesos gravados de um modelo (`bert-pt`, `bert-base-cased`): uma arquitetura, milhares deles |
 # | `AutoTokenizer`, `AutoModelFor…` | leem a configuração do checkpoint e escolhem sozinhos a classe certa |
 # | `Dataset.map(…, batched=True)` | passa o tokenizador em muitas linhas por vez, sem pôr tudo na memória, e guarda o resultado |
 # | `zero-shot-classification` | uma pipeline sem treino para a tarefa: você diz entre o que escolher, em `candidate_labels` |
@@ -728,8 +630,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 auto_tokenizer = AutoTokenizer.from_pretrained(folder)
 auto_model = AutoModelForSequenceClassification.from_pretrained(folder)
 print(type(auto_model).__name__)
-
-# %%
 with torch.no_grad():
     logits = auto_model(**auto_tokenizer(text, return_tensors="pt")).logits
 probabilities = logits.softmax(-1)[0]
@@ -755,14 +655,12 @@ except CourseError as error:
 # %% [markdown] id="attention-maps"
 # ## 12. Para onde ele olha
 #
-# Cada *cabeça de atenção* distribui um peso por todos os tokens. O que o `[CLS]`, de onde sai a resposta, olha? Para guardar os pesos, o modelo tem de ser aberto com
+# Cada *cabeça de atenção* distribui um peso por todos os tokens. O que o `[CLS]`, de onde sai a resposta, olha? No mapa, mais escuro é mais peso. Para guardar os pesos, o modelo tem de ser aberto com
 # `attn_implementation="eager"`: as versões rápidas não os calculam explicitamente.
 
 # %%
 eager = classifier(folder, attn_implementation="eager").eval()
 sentence = "A tela é linda, mas o som não é nada bom."
-
-# %%
 batch = tokenizer(sentence, return_tensors="pt")
 with torch.no_grad():
     out = eager(**batch, output_attentions=True)
@@ -794,8 +692,6 @@ words = sentence.rstrip(".").split()
 variants = [sentence] + [
     " ".join([*words[:i], "[MASK]", *words[i + 1 :]]) + "." for i in range(len(words))
 ]
-
-# %%
 negative = predict(eager, tokenizer, variants)[:, names.index("negativo")]
 for word, p in zip(words, negative[1:], strict=True):
     print(f"{word:<8} {negative[0]:.2f} → {p:.2f}")
@@ -845,33 +741,16 @@ def train_by_hand(model, rows, collate, learning_rate, batch_size=32, cpu=True):
 # %%
 from afina.tune.bert import labelled_rows
 
-# %%
 some = train[0][:256], train[1][:256]
-reference = fine_tune(
-    classifier(pretrained),
-    tokenizer,
-    some,
-    epochs=1,
-    learning_rate=learning_rate,
-    sampling="sequential",
-    warmup_steps=0,
-    logging_steps=1,
-    bf16=False,
-    fp16=False,
-)
+how = {"epochs": 1, "learning_rate": learning_rate, "sampling": "sequential", "warmup_steps": 0}
+exact = {"logging_steps": 1, "bf16": False, "fp16": False}
+reference = fine_tune(classifier(pretrained), tokenizer, some, **how, **exact)
 by_trainer = [row["loss"] for row in reference.history if "loss" in row]
 
 # %%
 model = classifier(pretrained)
-by_hand = train_by_hand(
-    model,
-    labelled_rows(some, tokenizer, model),
-    DataCollatorWithPadding(tokenizer),
-    learning_rate,
-    cpu=rt.device == "cpu",
-)
-
-# %%
+rows, collate = labelled_rows(some, tokenizer, model), DataCollatorWithPadding(tokenizer)
+by_hand = train_by_hand(model, rows, collate, learning_rate, cpu=rt.device == "cpu")
 for step, (ours, theirs) in enumerate(zip(by_hand, by_trainer, strict=True), 1):
     print(f"passo {step}: à mão {ours:.5f}, Trainer {theirs:.5f}")
 assert torch.allclose(
@@ -882,7 +761,8 @@ assert torch.allclose(
 # ### Dois processos
 #
 # Com duas GPUs, ou duas máquinas, cada processo faz metade de cada lote, e os gradientes são somados pela rede. Dá para ver aqui mesmo, com dois processos nesta CPU, que conversam só
-# por dentro dela (*loopback*). `accelerate launch` os cria. Apesar do nome, é `--multi_gpu` que os lança pelo torchrun; o programa pede CPU.
+# por dentro dela (*loopback*). `accelerate launch` os cria. Apesar do nome, é `--multi_gpu` que os lança pelo torchrun; o programa pede CPU. O lote continua de 32: dividir o trabalho não
+# muda a conta, a menos do arredondamento.
 
 # %%
 import subprocess
@@ -892,8 +772,6 @@ from afina.tune.bert import main
 
 one, two = rt.build / "um_processo.json", rt.build / "dois_processos.json"
 two.unlink(missing_ok=True)
-
-# %%
 launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
 launch += " --dynamo_backend no --main_process_port 0 -m afina.tune.bert --out"
 done = subprocess.run(
@@ -909,9 +787,6 @@ for a, b in zip(alone["losses"], together["losses"], strict=True):
 assert torch.allclose(torch.tensor(alone["losses"]), torch.tensor(together["losses"]), atol=1e-4)
 
 # %% [markdown]
-# Iguais, a menos do arredondamento. O lote continua de 32: dividir o trabalho não muda a conta.
-
-# %% [markdown]
 # ## Sua vez
 #
 # **1.** Engane o modelo. Escreva uma resenha curta, que você considere claramente positiva, e que `judge` não chame de "positivo".
@@ -922,13 +797,8 @@ tricky_review = ...
 # %%
 from afina.teach.check import check
 
-check(
-    tricky_review,
-    lambda text: (
-        judge(text)[0]["label"] != "positivo"
-        or "ele ainda acertou. Tente ironia, ou uma palavra que não há nas resenhas"
-    ),
-)
+hint = "ele ainda acertou. Tente ironia, ou uma palavra que não há nas resenhas"
+check(tricky_review, lambda text: judge(text)[0]["label"] != "positivo" or hint)
 
 # %% [markdown]
 # <details><summary>Uma solução</summary>
@@ -989,7 +859,7 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# Cinco perguntas sobre a aula. Errar também ensina: cada resposta vem explicada.
+# Cinco perguntas sobre a aula. Cada resposta, certa ou errada, vem explicada.
 
 # %%
 from afina.teach.quiz import quiz

@@ -7,7 +7,7 @@
 # **Ao final você vai saber**
 #
 # - carregar um modelo em 4 bits e pôr um adaptador LoRA ao lado dele
-# - montar o modelo de pedido, com EOS, e dizer o que conta na perda
+# - montar o molde do pedido, com EOS, e dizer o que conta na perda
 # - explicar cada argumento do `SFTTrainer` e prever tempo e memória antes de uma rodada longa
 # - avaliar descrições com honestidade, contra três referências
 # - fundir, salvar, reabrir e exportar o resultado
@@ -36,14 +36,13 @@ out = rt.build / "14_catalogo"
 report = prep(
     rt.data / "amazon_sample.json.gz", out, shard_rows=10_000, formats=["jsonl"], force=True
 )
-print(report)
+print(str(report).partition("Linhas quebradas")[0])
 
 # %%
 shard = read_shard(out / "train-00000.jsonl")
 unseen = read_shard(out / "test-00000.jsonl")
 assert not {row["title"] for row in shard} & {row["title"] for row in unseen}
-print(len(shard), "para treinar,", len(unseen), "para medir\n")
-print(shard[0]["title"], "\n→", shard[0]["content"])
+print(len(shard), "para treinar,", len(unseen), "para medir")
 
 # %% [markdown] id="two-roads"
 # ## 2. O modelo de fundação
@@ -156,9 +155,9 @@ print("valores diferentes em um bloco de 64:", back.flatten()[:64].unique().nume
 assert back.flatten()[:64].unique().numel() <= 16
 
 # %% [markdown] id="template"
-# ## 3. O modelo de pedido (*template*)
+# ## 3. O molde do pedido (*template*)
 #
-# O modelo só vê texto corrido. O **alpaca** marca as partes com três títulos: instrução, entrada, resposta. O mesmo texto tem de servir no treino e no uso, até a quebra de linha.
+# O modelo só vê texto corrido. O **Alpaca** marca as partes com três títulos: instrução, entrada, resposta. O mesmo texto tem de servir no treino e no uso, até a quebra de linha.
 
 # %%
 from datasets import Dataset, disable_progress_bars
@@ -207,8 +206,8 @@ from afina.tune.sft import prepare
 row = prepare(formatted(shard[:1]), tokenizer, 512).rows[0]
 answer = [i for i, counts in zip(row["input_ids"], row["completion_mask"], strict=True) if counts]
 print("tokens:", len(row["input_ids"]), "· contam:", len(answer))
-print("o que conta:", tokenizer.decode(answer))
-print(prepare(formatted(shard), tokenizer, max_seq_length))
+print("o que conta:", tokenizer.decode(answer[:6]), "…", tokenizer.decode(answer[-7:]))
+print(prepare(formatted(shard[:2_000]), tokenizer, max_seq_length))
 
 # %% [markdown] id="truncation"
 # Um exemplo cortado perde o fim, e o EOS com ele. Com um fragmento deste tamanho dá para escolher: ficamos com as descrições que cabem inteiras. (Com `max_seq_length` maior, cabe mais
@@ -250,7 +249,7 @@ print(asked[3]["prompt"])
 # | `per_device_train_batch_size` | 2 | exemplos por vez na memória |
 # | `gradient_accumulation_steps` | 22 | quantas vezes somar gradientes antes de andar: o passo vê 44 exemplos |
 # | `warmup_steps` | 5 | passos em que a taxa sobe de zero |
-# | `num_train_epochs` | 1 | voltas nos dados |
+# | `num_train_epochs` | 1 | épocas: passadas pelos dados |
 # | `learning_rate` | 2e-4 | tamanho do passo; o nosso modelo, mil vezes menor, pede mais |
 # | `fp16` / `bf16` | o que a placa tem | precisão das contas; na CPU, nenhum |
 # | `max_grad_norm` | 0,6 | corta gradientes grandes demais |
@@ -297,8 +296,6 @@ for size, times in ((2, 22), (22, 2)):
     print(
         f"{size:>2} × {times:<2} perdas {[f'{x:.4f}' for x in ways[size].losses]}, {ways[size].seconds:.1f} s"
     )
-
-# %%
 assert torch.allclose(
     torch.tensor(ways[2].losses), torch.tensor(ways[22].losses), atol=rt.pick(cpu=2e-3, gpu=5e-2)
 )
@@ -325,9 +322,6 @@ from afina.runtime import progress
 with progress(total=expected.steps, desc="QLoRA") as bar:
     trained = train(model, tokenizer, asked, settings, on_step=lambda *step: bar.update())
 peak = peak_memory_mb()
-
-# %%
-# NBVAL_IGNORE_OUTPUT
 speed = trained.tokens / trained.seconds
 print(f"tempo    previsto {expected.seconds:.0f} s, levou {trained.seconds:.0f} s")
 print(f"ritmo    {speed:.0f} tokens/s")
@@ -357,9 +351,6 @@ after = {part: fingerprints(model, part) for part in before}
 assert all(after["lora_B"][name] != digest for name, digest in before["lora_B"].items())
 assert all(after[part] == before[part] for part in ("base_layer", "original_module"))
 assert trained.steps == expected.steps and trained.skipped < 10
-print(list(before["lora_B"].values())[:3], "→", list(after["lora_B"].values())[:3])
-
-# %%
 print(len(after["lora_B"]), "matrizes B mudaram;", len(after["base_layer"]), "da base, iguais")
 print(trained.steps, "passos,", trained.skipped, "pulados")
 
@@ -450,8 +441,6 @@ shares = scores.loc["ajustado", [name for name in ATTRIBUTES if name in scores]]
 print({NAMES[name]: round(float(share), 2) for name, share in shares.items()})
 verdicts = [says(title, text) for title, text in zip(titles, said["ajustado"], strict=True)]
 good = [all(v for k, v in verdict.items() if k != "invented") for verdict in verdicts]
-
-# %%
 for i in (good.index(True), good.index(False)):
     print("✔" if good[i] else "✘", titles[i])
     for name, texts in (*said.items(), ("de verdade", true)):
@@ -498,10 +487,7 @@ def share_that_end(network):
 # %%
 described = formatted(fitting[:240])
 open_ended = [{**row, "completion": row["completion"].removesuffix(EOS_TOKEN)} for row in described]
-ending, _ = short_run(described)
-endless, _ = short_run(open_ended, add_eos=False)
-
-# %%
+ending, endless = short_run(described)[0], short_run(open_ended, add_eos=False)[0]
 without, with_eos = share_that_end(endless), share_that_end(ending)
 print(f"terminam sozinhas: sem EOS {without:.0%}, com EOS {with_eos:.0%}")
 assert without < with_eos
@@ -533,7 +519,7 @@ kinds = {"LoRA": (plain, False), "QLoRA": (plain, True), "QLoRA + palavras": (lo
 kinds |= rt.pick(cpu={"tudo": (None, False)}, gpu={})  # a T4 has no room for all of TinyLlama
 held = {}
 for name, (adapter, four_bits) in kinds.items():
-    fresh, _ = short_run(described, adapter, four_bits, steps=20)
+    fresh, _ = short_run(described, adapter, four_bits, steps=10)
     loss = held_out(fresh, tokenizer, test_rows, max_seq_length).loss
     held[name] = {"treinam": trainable(fresh)[0], **training_bytes(fresh), "perda": round(loss, 2)}
 
@@ -541,7 +527,7 @@ for name, (adapter, four_bits) in kinds.items():
 held = pd.DataFrame(held).T
 held = held.rename(columns={"weights": "pesos", "gradients": "gradientes", "optimizer": "Adam"})
 assert held.loc["QLoRA", "pesos"] < held.loc["LoRA", "pesos"]
-held.style.format("{:,.0f}", subset=list(held.columns[:-1])).format("{:.2f}", subset=["perda"])
+held.style.format({**dict.fromkeys(held, "{:,.0f}"), "perda": "{:.2f}"}, thousands=".", decimal=",")
 
 # %%
 methods = benchmark_means(tables, "methods", [*MEASURES, "cpu_seconds"])
@@ -556,15 +542,14 @@ methods.assign(peak_mb=pd.Series(tables["peak_mb"])).rename(columns=NAMES, index
 # MB: entre os três adaptadores, a diferença cabe no ruído.) A economia dos 4 bits e do adaptador está nas colunas de bytes, e só manda no total quando os pesos são muitos.
 #
 # ### Perda na resposta, ou em tudo?
+#
+# `answer_only=False` conta também o pedido. O benchmark treinou dos dois modos:
 
 # %%
-_, everything = short_run(described, steps=20, answer_only=False)
-print("última perda de treino, contando tudo:", round(sum(everything.losses[-5:]) / 5, 2))
 both = tables["summary"]["loss"]
 assert both["answer"]["held_out_loss"]["max"] < both["everything"]["held_out_loss"]["min"]
-benchmark_means(tables, "loss", ["last_training_loss", *MEASURES]).rename(
-    columns=NAMES, index=NAMES
-).round(2)
+shown = benchmark_means(tables, "loss", ["last_training_loss", *MEASURES])
+shown.rename(columns=NAMES, index=NAMES).round(2)
 
 # %% [markdown] id="packing"
 # As perdas de treino enganam: a de "tudo" é menor porque conta também o pedido, que é fácil. Nas separadas, que contam só a resposta, ganha quem treinou só nela, por pouco e nas três sementes.
@@ -574,9 +559,10 @@ benchmark_means(tables, "loss", ["last_training_loss", *MEASURES]).rename(
 # Em vez de preencher com `[PAD]`, cole exemplos até encher a sequência. Os textos colados não se enxergam: as posições recomeçam e a atenção é cortada entre eles (um teste do curso o prova).
 
 # %%
-_, packed = short_run(described, steps=-1, packing=True, max_seq_length=512, batch_size=2)
+some = described.select(range(120))
+_, packed = short_run(some, steps=-1, packing=True, max_seq_length=512, batch_size=2)
 full = packed.tokens / (packed.steps * 2 * 512)
-print(f"{len(described)} exemplos em {packed.steps} passos de 2 sequências, {full:.0%} cheias")
+print(f"{len(some)} exemplos em {packed.steps} passos de 2 sequências, {full:.0%} cheias")
 packing = benchmark_means(tables, "packing", ["tokens", "cpu_seconds", *MEASURES])
 assert packing.loc["on", "cpu_seconds"] > packing.loc["off", "cpu_seconds"]
 packing.rename(columns=NAMES, index=NAMES).round(2)
@@ -611,7 +597,7 @@ rows_table.rename(columns=NAMES, index=NAMES).round(2)
 # %% [markdown] id="duplicates"
 # ### E se houver repetidas dos dois lados?
 #
-# A aula 02 mostrou o vazamento. O que ele faz com a perda? O benchmark treina tudo por seis voltas em poucas linhas, e mede em linhas que **têm um gêmeo no treino** e em linhas que não têm. O teste de gêmeos repete a perda de treino, e por
+# A aula 02 mostrou o vazamento. O que ele faz com a perda? O benchmark treina tudo por seis épocas em poucas linhas, e mede em linhas que **têm um gêmeo no treino** e em linhas que não têm. O teste de gêmeos repete a perda de treino, e por
 # isso agrada; o outro conta o que vai acontecer com o próximo produto.
 
 # %%
@@ -635,8 +621,6 @@ folder = rt.build / "14_pontos"
 shutil.rmtree(folder, ignore_errors=True)
 short = replace(settings, max_steps=10, save_every=4)
 straight = train(load_for_sft(base, lora=lora, **settings_to_load)[0], tokenizer, described, short)
-
-# %%
 seen = []
 for last in (7, 99):
     half, _ = load_for_sft(base, lora=lora, **settings_to_load)
@@ -711,9 +695,9 @@ card = model_card(
     licence=rt.pick(cpu="cc-by-4.0", gpu="apache-2.0"),  # the weights follow their base
     library="transformers",
 )
-(merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
 
 # %%
+written = (merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
 print(card[: card.index("Feito em")])
 
 # %% [markdown] id="gguf"
@@ -745,7 +729,7 @@ print((merged_folder / "Modelfile").read_text(encoding="utf-8"))
 # %% [markdown] id="what-sets-time"
 # ## 11. O que manda no tempo
 #
-# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de voltas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; compare os dois
+# **Dados e épocas**: o tempo cresce com os tokens lidos; o dobro de linhas ou de épocas é o dobro do tempo. **Lote**: o mesmo passo em pedaços maiores só é mais rápido se o processador estava ocioso; compare os dois
 # tempos da parte 4. **Máquina**: aqui entra a **lei de Amdahl**. Se só a parte `p` do trabalho fica `n` vezes mais rápida, o todo fica `1 / (1 - p + p / n)` vezes. Com os tempos desta aula:
 
 # %%
@@ -759,7 +743,7 @@ load_for_sft(base, lora=lora, **settings_to_load)
 around = time.perf_counter() - start  # what a faster chip for training would not shorten
 part = trained.seconds / (trained.seconds + around)
 print(
-    f"uma volta, {trained.tokens} tokens: {trained.seconds:.0f} s; três: {3 * trained.tokens / speed:.0f} s"
+    f"uma época, {trained.tokens} tokens: {trained.seconds:.0f} s; três: {3 * trained.tokens / speed:.0f} s"
 )
 print(f"{part:.1%} do tempo é treino; preparar e carregar levam {around:.1f} s")
 for times in (2, 10, 100):
@@ -796,13 +780,8 @@ rank_eight = ...
 # %%
 from afina.teach.check import check
 
-check(
-    rank_eight,
-    lambda n: (
-        n == lora_weights(tiny_llama, 8)
-        or "a função pede a rede e o posto; o posto 8 dá a metade do 16"
-    ),
-)
+hint = "a função pede a rede e o posto; o posto 8 dá a metade do 16"
+check(rank_eight, lambda n: n == lora_weights(tiny_llama, 8) or hint)
 
 # %% [markdown]
 # <details><summary>Uma solução</summary>
@@ -850,7 +829,7 @@ check(my_title, described_right)
 # %% [markdown]
 # ## Quiz
 #
-# Sete perguntas sobre a aula. Errar também ensina: cada resposta vem explicada.
+# Sete perguntas sobre a aula. Cada resposta, certa ou errada, vem explicada.
 
 # %%
 from afina.teach.quiz import quiz

@@ -144,7 +144,7 @@ assert report.ok
 # %% [markdown] id="cost"
 # ## 4. Quanto custaria
 #
-# No gêmeo, nada. Na OpenAI, tokens × épocas × preço, como na aula 03. É este número que você confirma antes de um job de verdade:
+# No gêmeo, nada. Na OpenAI, tokens × épocas × preço, como na aula 03: é a última linha do validador, e `estimate` a devolve sozinha. É este número que você confirma antes de um job de verdade:
 
 # %%
 from afina.jsonl import estimate
@@ -254,7 +254,7 @@ from afina.teach.figures import BLUE, ORANGE, figure
 
 metrics = jobs.metrics(client, job)
 measured = metrics.dropna(subset="valid_loss")
-measured
+measured.round(3)
 
 # %%
 fig, ax = figure(height=3.2)
@@ -273,13 +273,13 @@ assert measured["valid_loss"].is_monotonic_decreasing
 
 # %% [markdown]
 # É a curva do modelo **pequeno** do curso, não a de um modelo da OpenAI. A forma de ler é a mesma: as duas caem juntas, e parar aqui é razoável. Se a de validação
-# subisse enquanto a de treino cai, seria decoreba (*overfitting*). Estranhou a laranja abaixo da azul? São só 20 frases, por acaso mais fáceis (nas 40 da prova,
+# subisse enquanto a de treino cai, seria sobreajuste (*overfitting*). Estranhou a validação abaixo do treino? São só 20 frases, por acaso mais fáceis (nas 40 da prova,
 # a perda fica acima da de treino). Leia a direção, não a altura.
 
 # %% [markdown] id="checkpoints"
 # ## 8. Checkpoints comparados
 #
-# O serviço guarda um **checkpoint** por época, e mantém os três últimos. Cada um é um modelo que se pode usar. Qual é o melhor? A perda de validação é uma
+# O serviço guarda um **checkpoint** (ponto salvo) por época, e mantém os três últimos. Cada um é um modelo que se pode usar. Qual é o melhor? A perda de validação é uma
 # opinião; a tarefa é outra.
 
 # %%
@@ -514,7 +514,7 @@ print(client.fine_tuning.jobs.retrieve(extra.id).status)
 # isso também é um custo.
 
 # %%
-ledger.table(ledger.entries(endpoint))
+ledger.table(ledger.entries(endpoint))["o quê"].value_counts()
 
 # %%
 left = jobs.clean_up(client)
@@ -677,7 +677,7 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# Responda com o mouse ou com o teclado (Tab anda, Enter responde). Cada opção, certa ou errada, explica o seu porquê.
+# Sete perguntas sobre a aula. Cada resposta, certa ou errada, vem explicada.
 
 # %%
 from afina.teach.quiz import quiz

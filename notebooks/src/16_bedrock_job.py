@@ -36,7 +36,7 @@ for name, hours in {"uma noite": 12, "um fim de semana": 60, "um mês esquecido"
     print(f"{name:<17} {hours:>4} h   US$ {cost:>7}")
 
 # %% [markdown]
-# E o mapa do que vem: o job precisa de um bucket e de um papel, e o modelo que ele faz precisa de uma porta. A verde é de graça quando parada; a vermelha é a dos 2.700 dólares.
+# E o mapa do que vem: o job precisa de um bucket e de um papel, e o modelo que ele faz precisa de uma porta. A de cima é de graça quando parada; a de baixo é a dos 2.700 dólares.
 
 # %% id="map"
 from afina.teach.figures import BEDROCK_PARTS_ALT, bedrock_parts, show
@@ -253,10 +253,10 @@ for item in listing["Contents"]:
 # %%
 metrics = jobs.metrics(aws, job)
 measured = metrics.dropna(subset="validation_loss")
-measured
+measured.round(3)
 
 # %% [markdown]
-# Uma linha por passo, contados de zero; a perda de validação aparece ao fim de cada época. `perplexity` é a perda com outra roupa, `exp(perda)`: entre quantas palavras o modelo hesita, mais ou menos.
+# Uma linha por passo, contados de zero; a perda de validação aparece ao fim de cada época. `perplexity` é a perda com outra roupa, `exp(perda)`: entre quantos tokens o modelo hesita, mais ou menos.
 
 # %% id="curve"
 from afina.teach.figures import BLUE, ORANGE, figure
@@ -390,7 +390,7 @@ assert left == []
 print("livro:", ledger.entries(aws.endpoint))
 print("modelos:", aws.bedrock.list_custom_models()["modelSummaries"])
 print("portas:", aws.bedrock.list_custom_model_deployments()["modelDeploymentSummaries"])
-print("baldes:", aws.s3.list_buckets()["Buckets"], "papéis:", aws.iam.list_roles()["Roles"])
+print("buckets:", aws.s3.list_buckets()["Buckets"], "papéis:", aws.iam.list_roles()["Roles"])
 assert not ledger.entries(aws.endpoint)
 
 # %% [markdown]
@@ -566,7 +566,7 @@ check(
 # %% [markdown]
 # ## Quiz
 #
-# Responda com o mouse ou com o teclado (Tab anda, Enter responde). Cada opção, certa ou errada, explica o seu porquê.
+# Sete perguntas sobre a aula. Cada resposta, certa ou errada, vem explicada.
 
 # %%
 from afina.teach.quiz import quiz

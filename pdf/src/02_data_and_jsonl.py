@@ -77,7 +77,7 @@ PICTURES = {
     ),
     "diseases": lambda: cell_picture(
         "02",
-        "Decorou (overfitting)",
+        "Decorou (sobreajuste)",
         memorized=scores([100, 300, 1000, 3000, 10_000], ", distância"),
         simple=scores([50, 100, 300, 1000, 3000, 6000], "$"),
     ),

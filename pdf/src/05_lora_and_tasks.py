@@ -87,7 +87,7 @@ def what_counts():
     answer = torch.where(labels == tokenizer.end, 3, 2)
     part = torch.where(after, 0, torch.where(labels == IGNORED, 1, answer))
     names = {"part": part, "one_each": one_each, "ListedColormap": ListedColormap, "Patch": Patch}
-    return flatter(cell_picture("12", "Só o azul-escuro e o laranja contam", **names), 3.1)
+    return flatter(cell_picture("12", "Só a resposta e o fim contam na perda", **names), 3.1)
 
 
 def forgetting():

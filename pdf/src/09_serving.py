@@ -24,7 +24,7 @@ def precisions():
     )
     heads = re.findall(r'class="col_heading[^>]*>([^<]+)<', page)
     rows = re.findall(r'class="row_heading[^>]*>([^<]+)<', page)
-    cells = [float(text.replace(",", "")) for text in re.findall(r"<td[^>]*>([^<]+)<", page)]
+    cells = [float(text.replace(".", "").replace(",", ".")) for text in re.findall(r"<td[^>]*>([^<]+)<", page)]
     table = pd.DataFrame(np.reshape(cells, (len(rows), len(heads))), rows, heads)
     panels = {
         "KB": ("memória, KB", figures.BLUE),

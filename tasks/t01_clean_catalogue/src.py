@@ -2,7 +2,7 @@
 # # Tarefa 01 · Limpe o catálogo
 #
 # A loja fechou o ano e mandou o catálogo inteiro: vinte mil produtos, digitados por dez fornecedores em dez sistemas. Há `&eacute;` onde
-# devia haver é, etiquetas de página no meio do texto, linhas cortadas, produtos sem descrição e produtos repetidos. Segunda-feira um modelo
+# devia haver é, etiquetas de página (*tags*) no meio do texto, linhas cortadas, produtos sem descrição e produtos repetidos. Segunda-feira um modelo
 # começa a aprender com esse arquivo, e ele aprende **tudo** o que estiver lá. O que você entrega é um catálogo em que se pode confiar, e a conta
 # exata do que ficou de fora.
 #
@@ -203,5 +203,7 @@ expect(
 expect(len({(p["title"], p["content"]) for p in products}), len(products), "não há repetidas")
 
 # %% [markdown]
-# Tudo verde? Salve o notebook e entregue o `.ipynb`. Depois compare com a [solução comentada](solution.ipynb), e veja em
-# [afina/data/clean.py](../../afina/data/clean.py) como as mesmas regras limpam dois milhões de linhas.
+# ## Para terminar
+#
+# Rode tudo do começo (*Kernel › Restart Kernel and Run All Cells*) e confira que cada célula de conferência diz ✔. Depois entregue este arquivo e
+# compare-o com a [solução comentada](solution.ipynb). Em [afina/data/clean.py](../../afina/data/clean.py), as mesmas regras limpam dois milhões de linhas.

@@ -253,5 +253,8 @@ expect(
 )
 
 # %% [markdown]
-# Com os dois arquivos na mão, o caminho segue na aula [15](../../notebooks/15_openai_job.ipynb): enviar e treinar. A [solução](solution.ipynb) mostra um
-# jeito de fazer; o [validador do curso](../../afina/jsonl/validate.py) mostra até onde dá para ir.
+# ## Para terminar
+#
+# Rode tudo do começo (*Kernel › Restart Kernel and Run All Cells*) e confira que cada célula de conferência diz ✔. Depois entregue este arquivo e
+# compare-o com a [solução comentada](solution.ipynb); o [validador do curso](../../afina/jsonl/validate.py) mostra até onde dá para ir. Com os dois arquivos na
+# mão, o caminho segue na [aula 15](../../notebooks/15_openai_job.ipynb): enviar e treinar.

@@ -276,4 +276,5 @@ expect(cache["key"][0, 0, :, 0], [0, 3, 4, 5], "as chaves guardadas")
 # %% [markdown]
 # ## Para terminar
 #
-# Rode tudo do começo (*Kernel › Restart & Run All*) e confira que cada célula de conferência diz ✔. Depois entregue este arquivo.
+# Rode tudo do começo (*Kernel › Restart Kernel and Run All Cells*) e confira que cada célula de conferência diz ✔. Depois entregue este arquivo e
+# compare-o com a [solução comentada](solution.ipynb).

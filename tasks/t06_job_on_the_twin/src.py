@@ -431,5 +431,10 @@ expect(
 expect(left, 0, "arquivos e modelos deixados no serviço")
 
 # %% [markdown]
+# ## Para terminar
+#
 # É isso: dados, custo, job, prova e conta fechada. O mesmo código, com outro endereço e outra chave, fala com um serviço de verdade; a parte 13 da
-# [aula 15](../../notebooks/15_openai_job.ipynb) diz quais. A [solução](solution.ipynb) está ao lado.
+# [aula 15](../../notebooks/15_openai_job.ipynb) diz quais.
+#
+# Rode tudo do começo (*Kernel › Restart Kernel and Run All Cells*) e confira que cada célula de conferência diz ✔. Depois entregue este arquivo e
+# compare-o com a [solução comentada](solution.ipynb).
