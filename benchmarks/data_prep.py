@@ -30,7 +30,7 @@ import time
 import unicodedata
 from pathlib import Path
 
-from common import about, save
+from common import about, processor, save
 
 SPLITS = ("train", "validation", "test")
 FLOOR = ("decompress", "parse")
@@ -309,6 +309,24 @@ def scale(folder: Path, sizes: list[int], rounds: int) -> dict:
         for n, many in points.items()
     ]
     return {"points": table, "exponent": round(slope, 3)}
+
+
+def machine() -> dict:
+    """What benchmarks/data_scale.py says of itself, on one level."""
+    from afina.runtime import versions_of
+
+    told = about()
+    names = ("afina", "msgspec", "isal", "xxhash", "pandas", "datasets", "pyarrow")
+    return {
+        "cpu": processor(),
+        "cores": told["machine"]["cpus"],
+        "system": f"{told['machine']['system']} {told['machine']['arch']}",
+        "python": told["python"],
+        "versions": dict(versions_of(names)),
+        "date": told["date"],
+        "load_before": told["load_before"],
+        "busy_before": told["busy_before"],
+    }
 
 
 def table(result: dict) -> str:
