@@ -20,7 +20,7 @@ CLUSTER := $(VENV)/.cluster
 SITE := $(VENV)/.site
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster test-colab test-site lab notebooks tasks grade models slides site stamp bench setup clean
+.PHONY: course test test-cluster test-colab test-site canary lab notebooks tasks grade models slides site stamp bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -42,6 +42,11 @@ test-colab: $(READY)
 # The site built and opened in a headless Chromium, where there is one.
 test-site: $(SITE)
 	@$(PY) -m pytest tests/test_site.py
+
+# Do newer versions break the course? Fresh environments, about ten minutes each; the report is build/canary/report.md, or `make canary SETS="beyond"`.
+SETS ?=
+canary: $(READY) $(GPU_SOURCE)
+	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) tests/canary.py $(if $(SETS),--sets $(SETS))
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -77,8 +82,11 @@ site: $(SITE)
 stamp: $(READY)
 	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
 
+# Every performance claim again, on a quiet machine (about an hour), then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
+BENCHMARKS ?= data_prep validator bpe gpt classify bert sft train cloud serve grade growth
 bench: $(READY)
-	@for name in data_prep validator bpe gpt classify bert sft train cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py || exit 1; done
+	@$(PY) benchmarks/table.py
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.
