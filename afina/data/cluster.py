@@ -1,32 +1,50 @@
 """The other road of the catalogue engine: the same `prepare`, spread over a Ray cluster by Daft (`afina prep --ray`).
 
-    byte ranges of whole lines ─▶ prepare in every worker ─▶ first of each key, by place in the input ─▶ in order to the writer
+    byte ranges of whole lines ─▶ prepare in every worker ─▶ rows, where they are ───────────────▶ in order to the writer
+                                                          └▶ keys, across the network ─▶ first places ─┘
 
 Only this module imports Daft and Ray (extra `[cluster]`). The workers read the input themselves: it must lie in a folder
 that they share, and `afina[cluster]` must be installed on them. gzip cannot be read from the middle, so it is unpacked
-beside the output first. One writer receives the rows in order, so the shards are the local road's, byte for byte.
+beside the output first. To find duplicates only keys travel between workers, 24 bytes a row; a row travels once, to the one
+writer, in order, so the shards are the local road's, byte for byte. The writer holds 8 bytes a row, the places that stay.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # `afina prep` has its own
 
 import daft
+import numpy as np
 import pyarrow as pa
 import ray
-from daft import DataType, Window, col
-from daft.functions import row_number
+from daft import DataType, col
 
-from afina.data.catalog import BOM, Batch, Broken, Damaged, damage_note, encode_rows, is_gzip, prepare, read_blocks
+from afina.data.catalog import (
+    BOM,
+    Batch,
+    Broken,
+    Damaged,
+    damage_note,
+    encode_rows,
+    is_gzip,
+    prepare,
+    read_blocks,
+    sketch_rows,
+)
 from afina.errors import CourseError
+
+if TYPE_CHECKING:
+    from afina.data.near import NearDuplicates
 
 RANGE_BYTES = 8 << 20
 ATTEMPTS = 3
@@ -40,6 +58,7 @@ _COLUMNS = {
     "row": (DataType.binary(), pa.large_binary()),
     "sum": (DataType.uint64(), pa.uint64()),
     "reason": (DataType.string(), pa.large_string()),
+    "sketch": (DataType.binary(), pa.large_binary()),  # pickled; only where near-duplicates are asked for
 }
 
 
@@ -53,7 +72,12 @@ class _Range(NamedTuple):
 
 
 def ray_road(
-    files: Sequence[Path], shares: Sequence[float], address: str, scratch: Path, notes: list[str]
+    files: Sequence[Path],
+    shares: Sequence[float],
+    address: str,
+    scratch: Path,
+    notes: list[str],
+    near: NearDuplicates | None,
 ) -> Iterator[Batch]:
     """Batches in file order, as the local road gives them: first the account, then the rows.
 
@@ -66,7 +90,7 @@ def ray_road(
     try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                entries, tables = _ask(ranges, shares) if ranges else ([], iter(()))
+                entries, tables = _ask(ranges, shares, near is not None) if ranges else ([], iter(()))
                 if account is None:
                     account, kept = _account(entries, ranges, problems)
                     yield account
@@ -75,9 +99,12 @@ def ray_road(
                     fresh = table.slice(min(behind, table.num_rows))
                     behind -= table.num_rows - fresh.num_rows
                     batch = Batch(moved=total * fresh.num_rows // kept)
-                    columns = (fresh.column(fresh.schema.get_field_index(name)) for name in ("split", "row", "sum"))
-                    for split, row, checksum in zip(*(column.to_pylist() for column in columns), strict=True):
-                        batch.add(split, row, checksum)
+                    columns = (fresh.column(name).to_pylist() for name in ("split", "row", "sum", "sketch"))
+                    for split, row, checksum, sketch in zip(*columns, strict=True):
+                        if near and near.repeats(pickle.loads(sketch)):
+                            batch.dropped["near_duplicate"] += 1
+                        else:
+                            batch.add(split, row, checksum)
                     handed += fresh.num_rows
                     yield batch
                 yield Batch(dropped=Counter(duplicate=kept - handed))
@@ -131,7 +158,7 @@ def _ranges(files: Sequence[Path], scratch: Path) -> tuple[list[_Range], dict[Pa
     return ranges, problems
 
 
-def _ask(ranges: list[_Range], shares: Sequence[float]) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
+def _ask(ranges: list[_Range], shares: Sequence[float], near: bool) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
     """The whole query: the account of every range, and the rows without duplicates in the order of the input."""
     frame = daft.from_pydict(
         {
@@ -143,24 +170,38 @@ def _ask(ranges: list[_Range], shares: Sequence[float]) -> tuple[list[dict], Ite
     ).into_partitions(max(1, len(ranges)))
     found = col("found")
     lines = (
-        frame.select(_prepare_on_worker(shares)(*(col(name) for name in frame.column_names)).alias("found"))
+        frame.select(_prepare_on_worker(shares, near)(*(col(name) for name in frame.column_names)).alias("found"))
         .explode("found")
         .select(*(found[name].alias(name) for name in _COLUMNS))
         .collect()
     )
-    same_text = Window().partition_by("key").order_by("place")
-    rows = lines.where(col("reason").is_null()).with_column("turn", row_number().over(same_text))
-    entries = lines.where(col("reason").not_null()).sort("place").to_pylist()
-    return entries, rows.where(col("turn") == 1).sort("place").select("split", "row", "sum").to_arrow_iter()
+    entries = lines.where(col("reason").not_null()).select("place", "row", "sum", "reason").sort("place").to_pylist()
+    rows = lines.where(col("reason").is_null())
+    firsts = rows.select("key", "place").groupby("key").agg(col("place").min()).select("place").to_arrow()
+    places = np.sort(firsts.column("place").to_numpy())
+    return entries, _first_rows(rows.select("place", "split", "row", "sum", "sketch").to_arrow_iter(), places)
 
 
-def _prepare_on_worker(shares: Sequence[float]):
+def _first_rows(tables: Iterator[pa.RecordBatch], places: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Of rows in the order of the input, those at `places` (sorted)."""
+    behind = -1
+    for table in tables:
+        mine = table.column("place").to_numpy()
+        if len(mine):
+            if mine[0] <= behind or (np.diff(mine) <= 0).any():
+                raise RuntimeError("Daft gave the rows in another order than that of the input")
+            behind = mine[-1]
+            start, end = np.searchsorted(places, (mine[0], behind + 1))
+            yield table.filter(pa.array(np.isin(mine, places[start:end], assume_unique=True)))
+
+
+def _prepare_on_worker(shares: Sequence[float], near: bool):
     schema = {name: daft_type for name, (daft_type, _) in _COLUMNS.items()}
 
     @daft.func.batch(return_dtype=DataType.list(DataType.struct(schema)), batch_size=1)
     def clean(number: daft.Series, path: daft.Series, start: daft.Series, length: daft.Series):
         columns = (number.to_pylist(), path.to_pylist(), start.to_pylist(), length.to_pylist())
-        structs = [_clean_range(*place, shares) for place in zip(*columns, strict=True)]
+        structs = [_clean_range(*place, shares, near) for place in zip(*columns, strict=True)]
         offsets = [0]
         for struct in structs:
             offsets.append(offsets[-1] + len(struct))
@@ -169,19 +210,21 @@ def _prepare_on_worker(shares: Sequence[float]):
     return clean
 
 
-def _clean_range(number: int, path: str, start: int, length: int, shares: Sequence[float]) -> pa.StructArray:
+def _clean_range(
+    number: int, path: str, start: int, length: int, shares: Sequence[float], near: bool
+) -> pa.StructArray:
     with open(path, "rb") as file:
         file.seek(start)
         table = prepare(file.read(length), shares)
     base = number << _LINE_BITS
     encoded, sums = encode_rows(table)
     keys = [key.to_bytes(16, "big") for key in table.key]
-    lines = [
-        (base + line, *rest, None) for line, *rest in zip(table.line, keys, table.split, encoded, sums, strict=True)
-    ]
+    sketches = [pickle.dumps(sketch) for sketch in sketch_rows(table)] if near else repeat(None, len(keys))
+    columns = (table.line, keys, table.split, encoded, sums, sketches)
+    lines = [(base + line, *rest, None, sketch) for line, *rest, sketch in zip(*columns, strict=True)]
     counts = {"read": table.read, "kept": len(table.rows)} | table.dropped
-    lines += [(base, None, None, None, count, reason) for reason, count in counts.items()]
-    lines += [(base + line, None, None, why.encode(), 1, "broken line") for line, why in table.broken]
+    lines += [(base, None, None, None, count, reason, None) for reason, count in counts.items()]
+    lines += [(base + line, None, None, why.encode(), 1, "broken line", None) for line, why in table.broken]
     columns = zip(*lines, strict=True)
     arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _COLUMNS.values(), strict=True)]
     return pa.StructArray.from_arrays(arrays, list(_COLUMNS))
