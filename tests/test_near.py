@@ -139,7 +139,9 @@ def test_off_it_changes_nothing_and_on_it_counts(tmp_path):
     assert near.dropped["duplicate"] == 10
     assert "quase iguais" in str(near)
     assert near.read == near.kept + sum(near.dropped.values()) == 260
-    assert sorted(row["content"] for rows in files.values() for row in rows) == sorted(one[20:].strip() for one in first)
+    assert sorted(row["content"] for rows in files.values() for row in rows) == sorted(
+        one[20:].strip() for one in first
+    )
     manifest = json.loads((tmp_path / "off" / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest["settings"]) == {"shard_rows", "formats", "shares"}
 
