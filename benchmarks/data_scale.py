@@ -1,15 +1,15 @@
 """`afina prep` at the real size and at ten times it: one machine, a local cluster of two workers, and a worker killed.
 
     python benchmarks/data_scale.py --folder DISK     # 2,248,619 and 22,486,190 lines; DISK needs 30 GB
-    python benchmarks/data_scale.py --lines 20000 --times 2 --near-lines 2000      # a small run, not saved
+    python benchmarks/data_scale.py --lines 30000 --times 2 --save build/scale.json  # small: the code, not the figures
     python benchmarks/data_scale.py --page            # only docs/escala.md again, from the last result
     python benchmarks/data_scale.py --plan 1000000000 # only what so many lines would take, from the last result
 
 The input is the generated catalogue in parts of the real size, made once and kept in --folder. Every run is a fresh process.
-Wall time of `afina prep` is told apart from that of starting the cluster. CPU is the sum over all processes, seen twice
-a second; memory the peak of that sum, with shared pages counted once (PSS). All runs of one input must write the same shards,
-byte for byte, or there is no result. The killed worker is the one with most results in memory, when every line is cleaned
-and none is written.
+Wall time of `afina prep` is told apart from that of starting the cluster. CPU is the sum over all processes, seen a few times
+a second; memory the peak of that sum, with shared pages counted once (PSS). All runs of one input must write the same
+shards, byte for byte, or there is no result. The killed worker is the one with most results in memory, when every line is
+cleaned and none is written.
 """
 
 from __future__ import annotations
@@ -153,9 +153,10 @@ def watch(road: str, sources: list[Path], folder: Path, near: float | None = Non
             reader.start()
             root = psutil.Process(process.pid)
             while process.poll() is None:
+                looked = time.perf_counter()
                 peak = max(peak, _look(root, cpu))
                 spilled = max(spilled, _bytes_in(place / "spill"))
-                time.sleep(0.5)
+                time.sleep(max(0.1, 50 * (time.perf_counter() - looked)))  # looking takes 2 % of a core at most
             reader.join()
         wall = time.perf_counter() - started
         if process.returncode:
