@@ -34,7 +34,6 @@ class Row:
     what: Texts
     peer: Texts
     outcome: Texts
-    options: str = ""  # of the command
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ ROWS = (
          "{scaling.points.-1.wall_s:.1f} s, {scaling.points.-1.peak_mb:.0f} MB of memory")),
     Row("data_scale", ("o mesmo, {sizes.-1.lines:,} linhas", "the same, {sizes.-1.lines:,} lines"), ALONE,
         ("{sizes.-1.roads.local.prep_s:.0f} s, {sizes.-1.roads.local.peak_mb:,.0f} MB de memória",
-         "{sizes.-1.roads.local.prep_s:.0f} s, {sizes.-1.roads.local.peak_mb:,.0f} MB of memory"), " --folder DISK"),
+         "{sizes.-1.roads.local.prep_s:.0f} s, {sizes.-1.roads.local.peak_mb:,.0f} MB of memory")),
     Row("validator", ("validar {lines:,} linhas de JSONL", "validate {lines:,} lines of JSONL"),
         ("um laço com `pydantic`, menos regras", "a `pydantic` loop, fewer rules"), time_of("speed.afina.times_pydantic")),
     Row("validator", ("validar {lines:,} linhas de JSONL", "validate {lines:,} lines of JSONL"),
@@ -221,7 +220,7 @@ def section(language: int) -> str:
     for row in shown:
         result = results[row.result]
         texts = [filled(texts[language], result, language) for texts in (row.what, row.peer, row.outcome)]
-        lines.append(line(*texts, f"`python benchmarks/{row.result}.py{row.options}`", when(result)))
+        lines.append(line(*texts, f"`python benchmarks/{row.result}.py`", when(result)))
     paths = [path for path in GROWTHS if path.name in growth]
     if paths:
         head = WORDS["growth"][language]
@@ -287,7 +286,7 @@ def untraced(inside: str, language: int) -> list[str]:
     for row in inside.splitlines():
         if not row.startswith("| ") or row.startswith("| ---"):
             continue
-        command = re.search(r"`python benchmarks/(\w+)\.py", row)
+        command = re.search(r"`python benchmarks/(\w+)\.py`", row)
         result = read(command[1] if command else "growth")
         bare = DAY.sub("", CODE.sub("", row))
         words = re.sub(r"[^\W\d]+\d+|(?:aula|lesson) \d+|\d+'s", "", bare)  # names: GPT2, lesson 09's

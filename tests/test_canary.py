@@ -71,6 +71,11 @@ def test_a_cell_that_breaks_is_named_by_its_notebook(tmp_path):
     assert one["error"] == "TypeError: SFTConfig() got 'packing'"
 
 
+def test_a_cell_that_ran_out_of_time_is_not_taken_for_a_break_of_its_library():
+    said = "Notebook cell execution failed\nCell 18: Timeout of 1800 seconds exceeded while executing cell.\n\nInput:\nx = 1"
+    assert canary.first_error(said).startswith("Timeout of 1800 seconds exceeded")
+
+
 def judged(monkeypatch, tmp_path, broken, breaks_in):
     """main() with environments that are not built: the sets in `breaks_in` get the broken file's verdict."""
 
