@@ -35,7 +35,7 @@ from afina.runtime import course_root
 from afina.teach.figures import course_map_svg
 from afina.teach.quiz import as_markdown
 
-CELL_TIMEOUT = 300  # seconds
+CELL_TIMEOUT = 600  # seconds: ten times what the longest takes alone, since two lessons may share a slow machine
 REPOSITORY = "https://github.com/afina-curso/afina"
 SETUP = f'''\
 # fetches the course on Colab; on your computer it only tells where you are
