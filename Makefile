@@ -5,6 +5,10 @@ DECKS ?=
 TASKS ?=
 SUBMISSIONS ?= submissions
 OUT ?= build/grades
+# The public address that `make stamp` writes, and its branch; empty: git's origin, and the branch as it is.
+REPOSITORY ?=
+BRANCH ?=
+COLAB_PYTHON ?= python3
 # On Linux without a GPU, extra words for the torch install can spare gigabytes of CUDA: see README, "Instalação".
 TORCH_ARGS ?=
 VENV := .venv
@@ -13,9 +17,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
+SITE := $(VENV)/.site
 GPU_SOURCE := $(VENV)/gpu-src/.ready
 
-.PHONY: course test test-cluster lab notebooks tasks grade models slides bench setup clean
+.PHONY: course test test-cluster test-colab test-site canary lab notebooks tasks grade models slides site stamp bench setup clean
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -29,6 +34,19 @@ test: $(READY) $(GPU_SOURCE)
 # `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
 	@$(PY) -m pytest tests/test_cluster.py
+
+# Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
+test-colab: $(READY)
+	@$(PY) tests/colab_room.py --python "$(COLAB_PYTHON)"
+
+# The site built and opened in a headless Chromium, where there is one.
+test-site: $(SITE)
+	@$(PY) -m pytest tests/test_site.py
+
+# Do newer versions break the course? Fresh environments, about ten minutes each; the report is build/canary/report.md, or `make canary SETS="beyond"`.
+SETS ?=
+canary: $(READY) $(GPU_SOURCE)
+	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) tests/canary.py $(if $(SETS),--sets $(SETS))
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -56,8 +74,19 @@ models: $(READY)
 slides: $(READY)
 	@$(PY) -m afina.teach.slides $(DECKS)
 
+# The course as static pages in build/site (installs Sphinx the first time).
+site: $(SITE)
+	@$(PY) -m afina.teach.site
+
+# Give the course another public address everywhere, a fork's: `make stamp REPOSITORY=https://github.com/you/fork BRANCH=main`.
+stamp: $(READY)
+	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
+
+# Every performance claim again, on a quiet machine (about an hour), then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
+BENCHMARKS ?= data_prep data_scale validator bpe gpt classify bert sft train cloud serve grade growth
 bench: $(READY)
-	@for name in data_prep validator bpe gpt classify bert sft train cloud serve grade; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py || exit 1; done
+	@$(PY) benchmarks/table.py
 
 # torch first and alone: an unpinned or later torch would bring another build. The stamp is written last, so a set-up
 # that was cut off runs again.
@@ -75,6 +104,10 @@ $(READY): requirements.txt pyproject.toml
 $(CLUSTER): $(READY)
 	@$(PIP) -r requirements.txt --no-build-isolation --editable ".[cluster]"  # the pins again: a constraints file may hold no extras
 	@touch $(CLUSTER)
+
+$(SITE): requirements-site.txt | $(READY)
+	@$(PIP) -r requirements-site.txt
+	@touch $(SITE)
 
 # Unsloth's source, to read its signatures: out of Python's path, since importing it needs a GPU.
 $(GPU_SOURCE): requirements-gpu.txt | $(READY)

@@ -15,7 +15,7 @@ COMMANDS = {
     "synthetic": ("afina.data.synthetic", "gera o catálogo sintético, de qualquer tamanho"),
     "validate": ("afina.jsonl.validate", "confere um JSONL de fine-tuning: todos os problemas, por linha"),
     "estimate": ("afina.jsonl.cost", "estima tokens e custo antes de qualquer job"),
-    "train": ("afina.tune.launch", "treina um GPT, um BERT ou um Llama, em um processo ou em vários"),
+    "train": ("afina.launch", "treina um GPT, um BERT ou um Llama, em um processo ou em vários"),
     "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
     "serve": ("afina.serve", "serve um checkpoint: API como a da OpenAI e página de conversa"),

@@ -14,15 +14,10 @@ One thread throughout: a model this small gains nothing from a second one, and t
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
-from datetime import date
-from pathlib import Path
 
 import torch
+from common import about, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -31,7 +26,6 @@ from transformers import BertConfig, BertTokenizerFast
 from afina.runtime import course_root
 from afina.tune.bert import accuracy, classifier, fine_tune, read_reviews
 
-OUT = Path(__file__).parent / "results" / "bert.json"
 SPLITS = ("validation", "test_templates", "test_adjectives")
 MAXIMUM = 64
 ROADS = {"ours": {"sampling": "group_by_length"}, "plain": {"sampling": "random", "pad_to": MAXIMUM}}
@@ -47,7 +41,7 @@ def main() -> None:
     tokenizer = BertTokenizerFast.from_pretrained(source)
     train = read_reviews("train")
     held_out = {split: read_reviews(split) for split in SPLITS}
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("torch", "transformers", "accelerate")
     warm_up = tuple(column[:640] for column in train)
     fine_tune(classifier(source), tokenizer, warm_up, epochs=1)
     runs = {road: [] for road in ROADS}
@@ -77,12 +71,8 @@ def main() -> None:
         for road, rows in runs.items()
     }
     result = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "accelerate")},
+        **taken,
         "threads": torch.get_num_threads(),
-        "load_before": load,
         "examples": len(train[0]),
         "epochs": args.epochs,
         "fixed_tokens": MAXIMUM,
@@ -93,8 +83,7 @@ def main() -> None:
         "runs": runs,
         "ordering": ordering,
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("bert", result)
     print(f"ours / plain: {result['times_plain']} times; accuracy {means}")
 
 

@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import importlib.metadata
 import json
-import os
-import platform
 import random
 import statistics
 import time
-from datetime import date
-from pathlib import Path
 
 import tokenizers
+from common import about, save
 
 from afina.data.catalog import prepare
 from afina.gpt.loader import read_documents
 from afina.gpt.tokenizer import END, split, train_bpe, visible
 from afina.runtime import course_root
 
-OUT = Path(__file__).parent / "results" / "bpe.json"
 MEGABYTE = 1_000_000
 VOCABULARIES = (1024, 4096)
 
@@ -123,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("tokenizers", "regex")
     texts_of, rows = corpora(), {}
     train_library(texts_of["portuguese"], 300)  # warm-up: threads and caches of the library
     for name, texts in texts_of.items():
@@ -131,17 +126,12 @@ def main() -> None:
         for row in rows[name]:
             print(name, row, flush=True)
     result = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in ("tokenizers", "regex")},
-        "load_before": load,
+        **taken,
         "bytes": {name: sum(len(text.encode()) for text in texts) for name, texts in texts_of.items()},
         "corpora": rows,
         "worst_training_ratio": max(row["train"]["times_tokenizers"] for each in rows.values() for row in each),
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("bpe", result)
     print(f"training, ours / tokenizers: {result['worst_training_ratio']} times at worst")
 
 

@@ -13,17 +13,12 @@ adjectives: reviews whose adjectives no label shows; the same three.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
 import time
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import about, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -37,7 +32,6 @@ from afina.gpt.weights import load_gpt
 from afina.runtime import course_root
 from afina.tune.bert import SENTIMENTS, read_reviews
 
-OUT = Path(__file__).parent / "results" / "classify.json"
 BASE = course_root() / "models" / "gpt-pt"
 RATES = {"head": 3e-2, "last block": 1e-3, "all": 5e-4, "LoRA": 2e-3}
 LABELS = (50, 200, 1000)
@@ -110,7 +104,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("torch", "scikit-learn")
     tokenizer = load_tokenizer(BASE / "tokenizer.json")
     messages = read_messages("train"), read_messages("test")
     reviews = numbered("train"), numbered("test_adjectives")
@@ -126,15 +120,11 @@ def main() -> None:
         found["adjectives"] += adjectives(tokenizer, *reviews, seed)
         print("seed", seed, flush=True)
     result = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "scikit-learn")},
+        **taken,
         "threads": torch.get_num_threads(),
-        "load_before": load,
         **found,
     }
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("classify", result)
     for model in dict.fromkeys(row["model"] for row in found["spam"]):
         f1 = [row["f1"] for row in found["spam"] if row["model"] == model]
         print(f"{model:<18} F1 {statistics.mean(f1):.3f}, from {min(f1):.3f} to {max(f1):.3f}")

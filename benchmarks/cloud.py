@@ -11,26 +11,22 @@ fresh Python process: what the twin adds is the difference. Crowd: 100 chats and
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 
 import openai
 import psutil
+from common import about, save
 
 from afina.cloud import local_cloud
 from afina.runtime import course_root
 
-OUT = Path(__file__).parent / "results" / "cloud.json"
 MODEL = "gpt-4.1-mini"
 EXAMPLES, EPOCHS = 60, 3
 DIRECT = """
@@ -100,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("torch", "transformers", "trl", "openai", "moto")
     lines = (course_root() / "data" / "train.jsonl").read_bytes().splitlines(keepends=True)[:EXAMPLES]
     times = {"start": [], "job_first": [], "job_next": [], "direct": [], "crowd": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -127,14 +123,8 @@ def main() -> None:
             print({name: values[-1] for name, values in times.items()}, flush=True)
     pairs = [ours / theirs for ours, theirs in zip(times["job_first"], times["direct"], strict=True)]
     result = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "openai", "moto")
-        },
-        "load_before": load,
-        "load_after": os.getloadavg() if load else None,
+        **taken,
+        "load_after": os.getloadavg() if taken["load_before"] else None,
         "examples": EXAMPLES,
         "epochs": EPOCHS,
         "seconds": {name: statistics.median(values) for name, values in times.items()},
@@ -142,8 +132,7 @@ def main() -> None:
         "times_direct": round(statistics.median(pairs), 2),
         "times_direct_each_round": [round(pair, 2) for pair in pairs],
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("cloud", result)
     print(result["seconds"], f"first job / direct: {result['times_direct']} times")
 
 

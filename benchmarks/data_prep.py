@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import functools
 import gzip
 import html
@@ -21,7 +20,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -32,7 +30,8 @@ import time
 import unicodedata
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "data_prep.json"
+from common import about, save
+
 SPLITS = ("train", "validation", "test")
 FLOOR = ("decompress", "parse")
 ENGINES = ("afina", "naive", "pandas", "datasets", *FLOOR)
@@ -312,20 +311,6 @@ def scale(folder: Path, sizes: list[int], rounds: int) -> dict:
     return {"points": table, "exponent": round(slope, 3)}
 
 
-def machine() -> dict:
-    from afina.runtime import versions_of
-
-    names = ("afina", "msgspec", "isal", "xxhash", "pandas", "datasets", "pyarrow")
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": dict(versions_of(names)),
-        "date": datetime.date.today().isoformat(),
-    }
-
-
 def table(result: dict) -> str:
     lines = [f"{'engine':<12}{'wall s':>8}{'x afina':>9}{'cpu s':>8}{'peak MB':>9}"]
     for engine, run in result["engines"].items():
@@ -361,7 +346,6 @@ def main() -> None:
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--scaling", default=SCALING, help='sizes for the engine alone; "" for none')
     parser.add_argument("--folder", type=Path, help="where inputs and outputs go (default: a temporary folder)")
-    parser.add_argument("--save", type=Path, default=RESULTS)
     parser.add_argument("--run", nargs=3, metavar=("ENGINE", "SOURCE", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
@@ -370,7 +354,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        results = {"machine": machine()}
+        results = about("msgspec", "isal", "xxhash", "pandas", "datasets", "pyarrow")
         results["comparison"] = compare(folder, options.engines.split(","), options.lines, options.rounds)
         print(table(results["comparison"]))
         if options.scaling:
@@ -378,8 +362,7 @@ def main() -> None:
             for point in results["scaling"]["points"]:
                 print(f"{point['lines']:>12,} lines {point['wall_s']:8.2f} s {point['peak_mb']:6.0f} MB")
         print("\n".join(verdicts(results)))
-    options.save.parent.mkdir(parents=True, exist_ok=True)
-    options.save.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save("data_prep", results)
 
 
 if __name__ == "__main__":

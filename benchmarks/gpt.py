@@ -15,16 +15,13 @@ is on. Same tokens, or the run stops.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import time
 from datetime import date
-from pathlib import Path
 
 import torch
+from common import about, read, save
 from torch import nn
 from transformers import GPT2LMHeadModel
 
@@ -33,7 +30,6 @@ from afina.gpt.model import GPT, GPTConfig, count_parameters, next_token_loss
 from afina.gpt.train import Recipe, make_optimizer
 from afina.gpt.weights import to_gpt2
 
-OUT = Path(__file__).parent / "results" / "gpt.json"
 CONFIG = GPTConfig(vocab_size=2048, context=256, d_model=128, n_heads=4, n_layers=4)
 BATCH, TOKENS = 16, 128
 GPU_CONFIG = GPTConfig(vocab_size=50_304, context=1024, d_model=768, n_heads=12, n_layers=12)
@@ -194,26 +190,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--gpu", action="store_true", help="only the part for a CUDA device")
     args = parser.parse_args()
-    result = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    result = read("gpt")
     if args.gpu:
         result["gpu"] = on_gpu() | {"date": date.today().isoformat()}
     else:
         torch.set_num_threads(args.threads)
-        load = os.getloadavg() if hasattr(os, "getloadavg") else None
+        taken = about("torch", "transformers")
         result |= {
-            "date": date.today().isoformat(),
-            "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-            "python": platform.python_version(),
-            "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
+            **taken,
             "threads": args.threads,
-            "load_before": load,
             "config": vars(CONFIG),
             "weights": count_parameters(CONFIG),
             "training": training(args.rounds, args.steps),
             "generation": generation(args.rounds),
         }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("gpt", result)
     print(json.dumps(result, indent=2))
 
 

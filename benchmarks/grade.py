@@ -9,21 +9,16 @@ until its time limit. Graded by `afina.teach.grade.grade_folder`, each in its ro
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
-from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
 
 import nbformat
+from common import about, save
 
 from afina.teach.grade import grade_folder, isolation
 from afina.teach.tasks import solution, student, tasks, wrong
-
-OUT = Path(__file__).parent / "results" / "grade.json"
 
 
 def main() -> None:
@@ -37,7 +32,7 @@ def main() -> None:
     hangs = solution(task)
     next(cell for cell in hangs.cells if cell.id == "answer-clean").source = "while True:\n    pass"
     books[::10] = [hangs] * len(books[::10])
-    load = os.getloadavg()[0]
+    taken = about()
     with tempfile.TemporaryDirectory() as folder:
         for number, book in enumerate(books):
             nbformat.write(book, str(Path(folder) / f"student-{number:02d}.ipynb"))
@@ -45,10 +40,7 @@ def main() -> None:
         results = grade_folder(Path(folder), [task], args.jobs)
         seconds = time.perf_counter() - started
     report = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "load_before": round(load, 2),
+        **taken,
         "isolation": {"namespaces": isolation().namespaces, "other_user": isolation().become},
         "submissions": len(results),
         "at_a_time": args.jobs,
@@ -57,8 +49,8 @@ def main() -> None:
         "seconds_each": round(sum(result.seconds for result in results) / len(results), 1),
         "points": [result.points for result in results],
     }
-    OUT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"{len(results)} submissions in {seconds:.0f} s, {args.jobs} at a time (load before: {load:.1f})")
+    save("grade", report)
+    print(f"{len(results)} submissions in {seconds:.0f} s, {args.jobs} at a time")
 
 
 if __name__ == "__main__":

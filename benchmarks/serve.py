@@ -16,18 +16,17 @@ import importlib.metadata
 import itertools
 import json
 import os
-import platform
 import random
 import statistics
 import threading
 import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from http.client import HTTPConnection
 from pathlib import Path
 
 import torch
+from common import about, save
 
 from afina.data import shop
 from afina.gpt.generate import generate as hand_generate
@@ -35,7 +34,6 @@ from afina.gpt.weights import load_gpt
 from afina.runtime import course_root
 from afina.serve import Server, load_checkpoint, serving
 
-OUT = Path(__file__).parent / "results" / "serve.json"
 TOKENS = 48  # new tokens of each answer in the throughput rounds
 CLIENTS = (1, 4, 8, 16)
 ANSWERS = 64  # in each measurement
@@ -230,22 +228,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, nargs="+", default=[models / "llama-base", models / "gpt-pt"])
     args = parser.parse_args()
     torch.set_num_threads(1)  # as the server does for models this small
-    busy = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("torch", "transformers", "starlette", "uvicorn")
     result = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("torch", "transformers", "starlette", "uvicorn")
-        },
-        "load_before": busy,
+        **taken,
         "tokens_of_an_answer": TOKENS,
         "server_kb_on_disk": kilobytes("starlette", "uvicorn"),
         "checkpoints": {path.name: measure(path, args.rounds, args.seconds) for path in args.checkpoint},
-        "load_after": os.getloadavg() if busy else None,
+        "load_after": os.getloadavg() if taken["load_before"] else None,
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("serve", result)
     for name, row in result["checkpoints"].items():
         print(name, row["times_8_clients"], "first token", row["first_token_ms"])
 

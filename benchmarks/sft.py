@@ -18,27 +18,22 @@ from __future__ import annotations
 import argparse
 import gc
 import gzip
-import importlib.metadata
 import json
 import multiprocessing
-import os
-import platform
 import random
 import statistics
 import threading
 import time
-from datetime import date
-from pathlib import Path
 
 import psutil
 import torch
+from common import about, read, save
 
 from afina.data.catalog import prepare as prepare_block
 from afina.runtime import course_root
 from afina.tune import evaluate, sft
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
 
-OUT = Path(__file__).parent / "results" / "sft.json"
 TABLES = course_root() / "data" / "sft_tables.json"
 BASE = course_root() / "models" / "llama-base"
 FITS = 160  # tokens
@@ -174,7 +169,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only these (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    taken = about("torch", "transformers", "trl", "peft", "bitsandbytes")
     products = pairs()
     tokenizer = sft.load_base(BASE)[1]
 
@@ -186,7 +181,7 @@ def main() -> None:
     natural = products["validation"][:80]
     n = 8 * args.steps
     parts = args.part or PARTS
-    result = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"runs": {}}
+    result = read("sft") or {"runs": {}}
     runs = {part: {} for part in parts if part != "memory"}
 
     def note(part: str, name: str, figures: dict) -> None:
@@ -229,22 +224,19 @@ def main() -> None:
             result["peaks_mb"][method] = peaks
             print("memory", method, result["peak_mb"][method], flush=True)
     result["runs"] |= runs
-    if runs:  # memory alone leaves the day and the load of the runs as they were
-        result |= {"date": date.today().isoformat(), "load_before": load}
     if "memory" in parts:
-        result["peak_date"] = date.today().isoformat()
+        result["peak_date"] = taken["date"]
+    if not runs:  # memory alone leaves the day and the load of the runs as they were
+        for name in ("date", "load_before", "busy_before"):
+            del taken[name]
     result |= {
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft", "bitsandbytes")
-        },
+        **taken,
         "threads": torch.get_num_threads(),
         "seeds": args.seeds,
         "steps": args.steps,
         "summary": {part: {k: summary(v) for k, v in by.items()} for part, by in result["runs"].items()},
     }
-    OUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save("sft", result, indent=1)
     tables = {key: result[key] for key in ("date", "seeds", "steps", "summary") if key in result}
     TABLES.write_text(json.dumps({**tables, "peak_mb": result.get("peak_mb")}, indent=1) + "\n", encoding="utf-8")
 

@@ -11,19 +11,17 @@ same for both, so the losses must agree within 1e-2, or the ratio means nothing.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
-OUT = Path(__file__).parent / "results" / "train.json"
+from common import about, read, save
+
 ROOT = Path(__file__).parents[1]
 JOBS = {
     "gpt": ("gpt", {"steps": 200, "save_every": 100}),
@@ -93,21 +91,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", choices=JOBS, default=list(JOBS))
     args = parser.parse_args()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    result = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    taken = about("torch", "accelerate", "transformers", "trl")
+    result = read("train")
     result |= {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {n: importlib.metadata.version(n) for n in ("torch", "accelerate", "transformers", "trl")},
+        **taken,
         "threads_per_process": 1,
-        "load_before": load,
     }
     for name in args.kinds:
         kind, job = JOBS[name]
         result[name] = compare(kind, job, args.rounds)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("train", result)
     print({name: result[name]["times_faster"] for name in JOBS if name in result})
 
 

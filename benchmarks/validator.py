@@ -11,21 +11,19 @@ of the work, without imports. Then `validate` alone reads 20 MB and 1 GB (and an
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import time
-from datetime import date
 from pathlib import Path
+
+from common import about, save
 
 from afina.runtime import build_folder
 
-OUT = Path(__file__).parent / "results" / "validator.json"
 PROSE = (
     "o produto chega bem embalado em duas caixas e traz manual em português para montar sem ferramentas a nova versão "
     "disponível na loja tem bateria que dura três dias carregador incluído garantia de doze meses e cor azul já não vem "
@@ -160,13 +158,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "validator-bench.jsonl"
     results: dict = {
-        "date": date.today().isoformat(),
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "system": platform.system()},
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("orjson", "msgspec", "pydantic", "xxhash", "numpy")
-        },
-        "load_before": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        **about("orjson", "msgspec", "pydantic", "xxhash", "numpy"),
     }
     try:
         results["lines"] = make_file(path, lines=args.lines)
@@ -194,7 +186,7 @@ def main() -> None:
                 results["memory"].append(entry)
     finally:
         path.unlink(missing_ok=True)
-    OUT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save("validator", results)
     show(results)
 
 

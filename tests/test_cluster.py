@@ -75,13 +75,27 @@ def test_two_workers_write_what_one_machine_writes(tmp_path, two_workers, source
     assert_same(here, there)
 
 
-def test_plain_files_with_bom_and_a_cut_gzip(tmp_path, two_workers, source):
+def test_near_duplicates_are_the_same_on_both_roads(tmp_path, two_workers):
+    source = tmp_path / "trn.json"
+    rows = [line for line in catalogue_lines(1_500, seed=4) if line.endswith(b"}\n")]
+    source.write_bytes(b"".join(rows + [row.replace(b'"content": "', b'"content": "New. ', 1) for row in rows]))
+    options = {"formats": ("jsonl",), "near_duplicates": 0.8}
+    here = prep(source, tmp_path / "here", **options)
+    there = prep(source, tmp_path / "there", **options, ray=two_workers.address)
+    assert here.dropped["near_duplicate"] > 500
+    assert_same(here, there)
+
+
+def test_plain_files_with_bom_and_a_cut_gzip(tmp_path, two_workers, source, monkeypatch):
     plain, cut = tmp_path / "plain.json", tmp_path / "cut.json.gz"
     text = gzip.decompress(source.read_bytes())
     plain.write_bytes(b"\xef\xbb\xbf" + text[: 3 << 20])
     cut.write_bytes(source.read_bytes()[:-100_000])
-    here = prep([plain, cut], tmp_path / "here", formats=("jsonl",))
-    there = prep([plain, cut], tmp_path / "there", formats=("jsonl",), ray=two_workers.address)
+    monkeypatch.chdir(tmp_path)
+    inputs = [plain.name, cut.name]
+    here = prep(inputs, tmp_path / "here", formats=("jsonl",))
+    there = prep(inputs, tmp_path / "there", formats=("jsonl",), ray=two_workers.address)
+    assert plain.exists() and cut.exists()
     assert "cortado antes do fim" in there.damaged[0]
     assert_same(here, there)
 
@@ -106,7 +120,7 @@ def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
 
 def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
     """train/job_ray.py as it is run: kill -9 of a worker after the first checkpoint, and the losses are those of one process."""
-    from afina.tune.launch import GPTJob, run
+    from afina.launch import GPTJob, run
 
     sizes = {"d_model": 32, "n_layers": 2, "steps": 120, "save_every": 10, "validation_rows": 32, "warmup": 5}
     config = tmp_path / "gpt.yaml"

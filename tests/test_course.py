@@ -17,7 +17,6 @@ import pytest
 import torch
 
 import conftest
-from afina import colab
 from afina.errors import CourseError
 from afina.teach import course, notebooks
 from afina.teach.check import check
@@ -250,9 +249,3 @@ def test_with_several_processes_long_lessons_start_first_and_short_ones_last(sma
 def test_check_explains(answer, printed, capsys):
     check(answer, lambda n: n + 0 == 4 or "era 4")
     assert printed in capsys.readouterr().out
-
-
-def test_colab_keeps_its_own_torch_and_numpy():
-    held = colab.constraints()
-    assert "torch==2.13" in held
-    assert "numpy==" in held

@@ -9,7 +9,7 @@ import typst
 
 from afina.runtime import course_root
 from afina.teach import slides
-from afina.teach.notebooks import REPOSITORY, sources
+from afina.teach.notebooks import github_link, sources
 
 ROOT = course_root()
 DECKS = [path.stem for path in slides.decks(ROOT)]
@@ -65,8 +65,8 @@ def test_the_pdf_is_small_accessible_and_leads_back_to_its_lessons(name):
     assert b"pdfuaid" in pdf and b"/Lang" in pdf
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == len(pages)
     links = {link.decode() for link in re.findall(rb"/URI\s*\((.*?)\)", pdf)}
-    expected = {f"{REPOSITORY}/blob/main/notebooks/{path.stem}.ipynb" for path in sources(ROOT)}
-    lessons = {link for link in links if link.startswith(f"{REPOSITORY}/blob/main/notebooks/")}
+    expected = {github_link(f"notebooks/{path.stem}.ipynb") for path in sources(ROOT)}
+    lessons = {link for link in links if link.startswith(github_link("notebooks/"))}
     used = {page["lesson"] for page in pages}
     assert lessons <= expected and {link.rsplit("/", 1)[1][:2] for link in lessons} == used
 

@@ -22,12 +22,12 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
+from afina import launch
 from afina.errors import CourseError
 from afina.gpt.model import GPT, GPTConfig
 from afina.gpt.weights import load_gpt
+from afina.launch import BertJob, GPTJob, SftJob, read_job
 from afina.runtime import course_root
-from afina.tune import launch
-from afina.tune.launch import BertJob, GPTJob, SftJob, read_job
 
 ROOT = course_root()
 ACCELERATE = ROOT / "train" / "accelerate"
@@ -171,7 +171,7 @@ def test_four_bits_and_fsdp_do_not_go_together(tmp_path, monkeypatch):
 BOTH_KINDS = """\
 import json, sys
 from accelerate import PartialState
-from afina.tune import launch
+from afina import launch
 PartialState(cpu=True)  # one process group for both
 for kind, path in json.loads(sys.argv[1]).items():
     launch.run(kind, launch.read_job(kind, path))
@@ -251,7 +251,7 @@ import accelerate.accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
-from afina.tune import launch
+from afina import launch
 
 made = accelerate.accelerator.AcceleratorState.__init__
 
@@ -395,5 +395,5 @@ def test_the_slurm_job_launches_a_command_that_both_programs_understand(tmp_path
 
 def test_the_ray_job_is_python_that_asks_for_what_exists():
     tree = ast.parse((ROOT / "train" / "job_ray.py").read_text(encoding="utf-8"))
-    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "afina.tune.launch"]
+    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "afina.launch"]
     assert ours and all(hasattr(launch, name.name) for node in ours for name in node.names)

@@ -22,12 +22,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from afina.errors import CourseError
-from afina.tune.launch import JOBS, read_job
+from afina.launch import JOBS, read_job
 
 
 def work(asked: dict) -> None:
     """What each worker runs: Ray Train has set RANK, WORLD_SIZE and the process group, and Accelerate takes them as they are."""
-    from afina.tune.launch import JOBS, run
+    from afina.launch import JOBS, run
 
     # a finished run that lost a worker at its very end is not done again
     if not Path(asked["job"]["out"]).exists():

@@ -24,13 +24,14 @@ import threading
 import time
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 import xxhash
@@ -43,6 +44,9 @@ from afina.errors import CourseError
 from afina.runtime import progress as progress_bar
 from afina.runtime import versions_of
 
+if TYPE_CHECKING:
+    from afina.data.near import NearDuplicates
+
 FORMATS = ("jsonl", "parquet")
 REASONS = {
     "blank": "em branco",
@@ -50,6 +54,7 @@ REASONS = {
     "empty_title": "título vazio",
     "empty_content": "conteúdo vazio",
     "duplicate": "repetidas",
+    "near_duplicate": "quase iguais",  # only where it is asked for
 }
 BLOCK_BYTES = 1 << 19  # fits a processor's cache: larger blocks are slower
 READ_BYTES = 1 << 16
@@ -258,7 +263,7 @@ class Batch:
 
 
 class _Packed(NamedTuple):
-    """A Table made small for the way between processes."""
+    """A Table made small for the way between processes. `sketches` is empty where near-duplicates may stay."""
 
     rows: list[bytes]
     sums: list[int]
@@ -267,26 +272,43 @@ class _Packed(NamedTuple):
     read: int
     dropped: Counter[str]
     broken: list[tuple[int, str]]
+    sketches: list
 
 
-def _pack(block: bytes, shares: Sequence[float]) -> _Packed:
+def _pack(block: bytes, shares: Sequence[float], near: bool) -> _Packed:
     table = prepare(block, shares)
-    return _Packed(*encode_rows(table), table.split, table.key, table.read, table.dropped, table.broken)
+    sketches = sketch_rows(table) if near else []
+    return _Packed(*encode_rows(table), table.split, table.key, table.read, table.dropped, table.broken, sketches)
 
 
-def _local_road(files: Sequence[Path], shares: Sequence[float], pool: ProcessPoolExecutor | None) -> Iterator[Batch]:
+def sketch_rows(table: Table) -> list:
+    """The MinHash sketch of each kept row: title and content."""
+    from afina.data.near import sketches
+
+    return sketches([f"{row.title} {row.content}" for row in table.rows])
+
+
+def _local_road(
+    files: Sequence[Path], shares: Sequence[float], pool: ProcessPoolExecutor | None, near: NearDuplicates | None
+) -> Iterator[Batch]:
     seen: set[int] = set()  # hashes, not texts: 100 MB per million rows
     lines_of: Counter[Path] = Counter()
     problems: dict[Path, str] = {}
-    for path, moved, packed in _packed_in_order(_all_blocks(files, problems), shares, pool):
+    for path, moved, packed in _packed_in_order(
+        _all_blocks(files, problems), partial(_pack, shares=shares, near=near is not None), pool
+    ):
         batch = Batch(read=packed.read, dropped=packed.dropped, moved=moved)
         batch.broken = [Broken(str(path), lines_of[path] + line, reason) for line, reason in packed.broken]
         lines_of[path] += packed.read
-        for key, split, row, checksum in zip(packed.key, packed.split, packed.rows, packed.sums, strict=True):
+        columns = (packed.key, packed.split, packed.rows, packed.sums, packed.sketches or repeat(None, len(packed.key)))
+        for key, split, row, checksum, sketch in zip(*columns, strict=True):
             if key in seen:
                 batch.dropped["duplicate"] += 1
+                continue
+            seen.add(key)
+            if near and near.repeats(sketch):
+                batch.dropped["near_duplicate"] += 1
             else:
-                seen.add(key)
                 batch.add(split, row, checksum)
         yield batch
     yield Batch(damaged=[damage_note(path, why, lines_of[path]) for path, why in problems.items()])
@@ -308,15 +330,15 @@ def _all_blocks(files: Sequence[Path], problems: dict[Path, str]) -> Iterator[tu
 
 
 def _packed_in_order(
-    blocks: Iterable[tuple[Path, int, bytes]], shares: Sequence[float], pool: ProcessPoolExecutor | None
+    blocks: Iterable[tuple[Path, int, bytes]], pack: Callable[[bytes], _Packed], pool: ProcessPoolExecutor | None
 ) -> Iterator[tuple[Path, int, _Packed]]:
     if pool is None:
         for path, moved, block in blocks:
-            yield path, moved, _pack(block, shares)
+            yield path, moved, pack(block)
         return
     waiting: deque = deque()
     for path, moved, block in blocks:
-        waiting.append((path, moved, pool.submit(_pack, block, shares)))
+        waiting.append((path, moved, pool.submit(pack, block)))
         if len(waiting) > _IN_FLIGHT:  # bounded: the reader does not run ahead of the workers
             path, moved, result = waiting.popleft()
             yield path, moved, result.result()
@@ -431,7 +453,9 @@ class Report:
     out: str
     read: int = 0
     kept: int = 0
-    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
+    dropped: dict[str, int] = field(
+        default_factory=lambda: {reason: 0 for reason in REASONS if reason != "near_duplicate"}
+    )
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     checksum: str = f"{0:016x}"
     broken: list[Broken] = field(default_factory=list)  # the first few; all are counted in `dropped`
@@ -499,6 +523,7 @@ def prep(
     strict: bool = False,
     workers: int | None = None,
     ray: str | None = None,
+    near_duplicates: float | None = None,
     progress: bool = True,
     force: bool = False,
 ) -> Report:
@@ -506,13 +531,15 @@ def prep(
 
     Writes `<split>-<number>.jsonl` and `.parquet` with uid, title and content, and `manifest.json`. An `out` that an
     equal call completed is reported and left as it is, unless `force`. `workers` is the number of processes (1: this
-    one); `ray` the address of a Ray cluster that does the work instead ("auto" finds one). Broken lines are counted and
-    reported; with `strict` the first one raises. Raises CourseError; `out` is then as it was before.
+    one); `ray` the address of a Ray cluster that does the work instead ("auto" finds one). `near_duplicates`, a Jaccard
+    similarity from 0.5 to 1, also drops rows that say almost what an earlier kept row says (`afina.data.near`); it costs
+    about 2 KB of memory a row. Broken lines are counted and reported; with `strict` the first one raises. Raises
+    CourseError; `out` is then as it was before.
     """
     started = time.perf_counter()
     out = Path(out)
     partial_folder = out.with_name(f"{out.name}.partial")
-    _check(shard_rows, formats, workers)
+    _check(shard_rows, formats, workers, near_duplicates)
     assign_splits((), shares)  # refuses bad shares before anything is touched
     with _explained(out):
         files = _files(inputs, out)
@@ -527,10 +554,18 @@ def prep(
             }
             | dict(versions_of(("msgspec", "xxhash", "isal"))),
         }
+        if near_duplicates is not None:
+            manifest["settings"]["near_duplicates"] = near_duplicates
+            manifest["versions"] |= dict(versions_of(("rensa",)))
         old = _manifest_of(out)  # refuses a folder that is not ours
         if old and not force and _is_ready(out, old, manifest, strict):
             return _report_of(out, old)
-        report = Report(str(out))
+        report, near = Report(str(out)), None
+        if near_duplicates is not None:
+            from afina.data.near import NearDuplicates
+
+            near = NearDuplicates(near_duplicates)
+            report.dropped["near_duplicate"] = 0
         _clear_stale(partial_folder, report)
         partial_folder.mkdir(parents=True)
         try:
@@ -541,9 +576,9 @@ def prep(
             workers = workers or (1 if total < _SMALL_BYTES or ray else min(2, os.cpu_count() or 1))
             with _worker_pool(workers) as pool:
                 batches = (
-                    _ray_road()(files, shares, ray, partial_folder, report.notes)
+                    _ray_road()(files, shares, ray, partial_folder, report.notes, near)
                     if ray
-                    else _local_road(files, shares, pool)
+                    else _local_road(files, shares, pool, near)
                 )
                 shards = _write(batches, partial_folder, report, shard_rows, strict, total if progress else None)
                 report.shards = _in_formats(partial_folder, shards, formats, pool)
@@ -610,7 +645,13 @@ def _ray_road():
     return ray_road
 
 
-def _check(shard_rows: int, formats: Sequence[str], workers: int | None) -> None:
+def _check(shard_rows: int, formats: Sequence[str], workers: int | None, near_duplicates: float | None) -> None:
+    if near_duplicates is not None and not 0.5 <= near_duplicates <= 1:
+        raise CourseError(
+            f"{near_duplicates:g} não serve como limiar de quase iguais.",
+            "Use de 0.5 (metade dos trechos em comum) a 1 (todos); 0.8 é um bom começo.",
+            "near_duplicates",
+        )
     if shard_rows < 1:
         raise CourseError("um fragmento precisa de pelo menos uma linha.", "Use, por exemplo, 100000.", "shard_rows")
     if workers is not None and workers < 1:
@@ -759,6 +800,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(
         "--ray", metavar="ENDEREÇO", help='usa um cluster Ray ("auto" encontra um); pede o extra [cluster]'
+    )
+    parser.add_argument(
+        "--near-duplicates",
+        type=float,
+        metavar="J",
+        help="tira também as quase iguais: semelhança de Jaccard de pelo menos J (0.5 a 1) com uma linha anterior",
     )
     parser.add_argument("--force", action="store_true", help="refaz mesmo que a saída já esteja pronta")
     parser.add_argument("--json", action="store_true", help="relatório em JSON, para máquinas")

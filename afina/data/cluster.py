@@ -1,34 +1,54 @@
 """The other road of the catalogue engine: the same `prepare`, spread over a Ray cluster by Daft (`afina prep --ray`).
 
-    byte ranges of whole lines ─▶ prepare in every worker ─▶ first of each key, by place in the input ─▶ in order to the writer
+    byte ranges of whole lines ─▶ prepare in every worker ─▶ rows, where they are ───────────────▶ in order to the writer
+                                                          └▶ keys, across the network ─▶ first places ─┘
 
 Only this module imports Daft and Ray (extra `[cluster]`). The workers read the input themselves: it must lie in a folder
-that they share, and `afina[cluster]` must be installed on them. gzip cannot be read from the middle, so it is unpacked
-beside the output first. One writer receives the rows in order, so the shards are the local road's, byte for byte.
+that they share, and `afina[cluster]` must be installed on them. gzip cannot be read from the middle, so it is packed again
+beside the output first, a range at a time, in Zstandard: smaller, and quick to open. To find duplicates only keys travel
+between workers, 24 bytes a row; a row travels once, to the one writer, in order, so the shards are the local road's, byte
+for byte. The writer holds 8 bytes a row, the places that stay.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # `afina prep` has its own
 
 import daft
+import numpy as np
 import pyarrow as pa
 import ray
-from daft import DataType, Window, col
-from daft.functions import row_number
+from daft import DataType, col
 
-from afina.data.catalog import BOM, Batch, Broken, Damaged, damage_note, encode_rows, is_gzip, prepare, read_blocks
+from afina.data.catalog import (
+    BOM,
+    Batch,
+    Broken,
+    Damaged,
+    damage_note,
+    encode_rows,
+    is_gzip,
+    prepare,
+    read_blocks,
+    sketch_rows,
+)
 from afina.errors import CourseError
 
-RANGE_BYTES = 8 << 20
+if TYPE_CHECKING:
+    from afina.data.near import NearDuplicates
+
+RANGE_BYTES = 32 << 20  # a task costs a tenth of a second whatever its size, and several times its range in memory
+KEY_PARTS = 32  # each sends a piece to each; as many parts as ranges would make that the square of the input
 ATTEMPTS = 3
 _LINE_BITS = 32  # a row's place in the input: the number of its range, then the line in that range
 # What a worker returns. A kept row has no `reason`. An entry of the account has one, with its count in `sum`; for a
@@ -40,20 +60,30 @@ _COLUMNS = {
     "row": (DataType.binary(), pa.large_binary()),
     "sum": (DataType.uint64(), pa.uint64()),
     "reason": (DataType.string(), pa.large_string()),
+    "sketch": (DataType.binary(), pa.large_binary()),  # pickled; only where near-duplicates are asked for
 }
 
 
 class _Range(NamedTuple):
-    """Whole lines of one input: `path` is where they can be read, `source` the file that the reader knows."""
+    """Whole lines of one input: `path` is where they can be read, `source` the file that the reader knows.
+
+    `start` and `length` are bytes of `path`. Where these are Zstandard, `text` is the length of what they hold; else it is 0.
+    """
 
     source: Path
     path: Path
     start: int
     length: int
+    text: int
 
 
 def ray_road(
-    files: Sequence[Path], shares: Sequence[float], address: str, scratch: Path, notes: list[str]
+    files: Sequence[Path],
+    shares: Sequence[float],
+    address: str,
+    scratch: Path,
+    notes: list[str],
+    near: NearDuplicates | None,
 ) -> Iterator[Batch]:
     """Batches in file order, as the local road gives them: first the account, then the rows.
 
@@ -66,7 +96,7 @@ def ray_road(
     try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                entries, tables = _ask(ranges, shares) if ranges else ([], iter(()))
+                entries, tables = _ask(ranges, shares, near is not None) if ranges else ([], iter(()))
                 if account is None:
                     account, kept = _account(entries, ranges, problems)
                     yield account
@@ -75,9 +105,12 @@ def ray_road(
                     fresh = table.slice(min(behind, table.num_rows))
                     behind -= table.num_rows - fresh.num_rows
                     batch = Batch(moved=total * fresh.num_rows // kept)
-                    columns = (fresh.column(fresh.schema.get_field_index(name)) for name in ("split", "row", "sum"))
-                    for split, row, checksum in zip(*(column.to_pylist() for column in columns), strict=True):
-                        batch.add(split, row, checksum)
+                    columns = (fresh.column(name).to_pylist() for name in ("split", "row", "sum", "sketch"))
+                    for split, row, checksum, sketch in zip(*columns, strict=True):
+                        if near and near.repeats(pickle.loads(sketch)):
+                            batch.dropped["near_duplicate"] += 1
+                        else:
+                            batch.add(split, row, checksum)
                     handed += fresh.num_rows
                     yield batch
                 yield Batch(dropped=Counter(duplicate=kept - handed))
@@ -91,8 +124,8 @@ def ray_road(
                     ) from error
                 notes.append(f"O cluster perdeu um trabalhador ({type(error).__name__}): refiz a consulta inteira.")
     finally:
-        for path in {each.path for each in ranges} - set(files):
-            path.unlink(missing_ok=True)
+        for path in scratch.glob("ranges-*.zst"):
+            path.unlink()
 
 
 def _connect(address: str) -> None:
@@ -110,28 +143,30 @@ def _ranges(files: Sequence[Path], scratch: Path) -> tuple[list[_Range], dict[Pa
     """Every file cut at line ends, and what is wrong with those that could not be unpacked to their end."""
     ranges, problems = [], {}
     for number, source in enumerate(files):
-        path = source
         if is_gzip(source):
-            path = scratch.resolve() / f"unpacked-{number}.json"
-            with path.open("wb") as plain:
+            path = scratch.resolve() / f"ranges-{number}.zst"
+            with path.open("wb") as packed:
                 try:
                     for block, _ in read_blocks(source, RANGE_BYTES):
-                        plain.write(block)
+                        start = packed.tell()
+                        packed.write(pa.compress(block, codec="zstd", asbytes=True))
+                        ranges.append(_Range(source, path, start, packed.tell() - start, len(block)))
                 except Damaged as error:
                     problems[source] = str(error)
-        with path.open("rb") as lines:
+            continue
+        with source.open("rb") as lines:
             start = len(BOM) if lines.read(len(BOM)) == BOM else 0
-            size = path.stat().st_size
+            size = source.stat().st_size
             while start < size:
                 lines.seek(start + RANGE_BYTES)
                 lines.readline()
                 end = min(lines.tell(), size)
-                ranges.append(_Range(source, path.resolve(), start, end - start))
+                ranges.append(_Range(source, source.resolve(), start, end - start, 0))
                 start = end
     return ranges, problems
 
 
-def _ask(ranges: list[_Range], shares: Sequence[float]) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
+def _ask(ranges: list[_Range], shares: Sequence[float], near: bool) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
     """The whole query: the account of every range, and the rows without duplicates in the order of the input."""
     frame = daft.from_pydict(
         {
@@ -139,28 +174,45 @@ def _ask(ranges: list[_Range], shares: Sequence[float]) -> tuple[list[dict], Ite
             "path": [str(each.path) for each in ranges],
             "start": [each.start for each in ranges],
             "length": [each.length for each in ranges],
+            "text": [each.text for each in ranges],
         }
     ).into_partitions(max(1, len(ranges)))
     found = col("found")
     lines = (
-        frame.select(_prepare_on_worker(shares)(*(col(name) for name in frame.column_names)).alias("found"))
+        frame.select(_prepare_on_worker(shares, near)(*(col(name) for name in frame.column_names)).alias("found"))
         .explode("found")
         .select(*(found[name].alias(name) for name in _COLUMNS))
         .collect()
     )
-    same_text = Window().partition_by("key").order_by("place")
-    rows = lines.where(col("reason").is_null()).with_column("turn", row_number().over(same_text))
-    entries = lines.where(col("reason").not_null()).sort("place").to_pylist()
-    return entries, rows.where(col("turn") == 1).sort("place").select("split", "row", "sum").to_arrow_iter()
+    entries = lines.where(col("reason").not_null()).select("place", "row", "sum", "reason").to_pylist()
+    entries.sort(key=lambda entry: entry["place"])
+    rows = lines.where(col("reason").is_null())
+    keys = rows.select("key", "place").into_partitions(min(KEY_PARTS, len(ranges)))
+    firsts = keys.groupby("key").agg(col("place").min()).select("place").to_arrow()
+    places = np.sort(firsts.column("place").to_numpy())
+    return entries, _first_rows(rows.select("place", "split", "row", "sum", "sketch").to_arrow_iter(), places)
 
 
-def _prepare_on_worker(shares: Sequence[float]):
+def _first_rows(tables: Iterator[pa.RecordBatch], places: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Of rows in the order of the input, those at `places` (sorted)."""
+    behind = -1
+    for table in tables:
+        mine = table.column("place").to_numpy()
+        if len(mine):
+            if mine[0] <= behind or (np.diff(mine) <= 0).any():
+                raise RuntimeError("Daft gave the rows in another order than that of the input")
+            behind = mine[-1]
+            start, end = np.searchsorted(places, (mine[0], behind + 1))
+            yield table.filter(pa.array(np.isin(mine, places[start:end], assume_unique=True)))
+
+
+def _prepare_on_worker(shares: Sequence[float], near: bool):
     schema = {name: daft_type for name, (daft_type, _) in _COLUMNS.items()}
 
     @daft.func.batch(return_dtype=DataType.list(DataType.struct(schema)), batch_size=1)
-    def clean(number: daft.Series, path: daft.Series, start: daft.Series, length: daft.Series):
-        columns = (number.to_pylist(), path.to_pylist(), start.to_pylist(), length.to_pylist())
-        structs = [_clean_range(*place, shares) for place in zip(*columns, strict=True)]
+    def clean(number: daft.Series, path: daft.Series, start: daft.Series, length: daft.Series, text: daft.Series):
+        columns = (number.to_pylist(), path.to_pylist(), start.to_pylist(), length.to_pylist(), text.to_pylist())
+        structs = [_clean_range(*place, shares, near) for place in zip(*columns, strict=True)]
         offsets = [0]
         for struct in structs:
             offsets.append(offsets[-1] + len(struct))
@@ -169,19 +221,24 @@ def _prepare_on_worker(shares: Sequence[float]):
     return clean
 
 
-def _clean_range(number: int, path: str, start: int, length: int, shares: Sequence[float]) -> pa.StructArray:
+def _clean_range(
+    number: int, path: str, start: int, length: int, text: int, shares: Sequence[float], near: bool
+) -> pa.StructArray:
     with open(path, "rb") as file:
         file.seek(start)
-        table = prepare(file.read(length), shares)
+        block = file.read(length)
+    if text:
+        block = pa.decompress(block, decompressed_size=text, codec="zstd", asbytes=True)
+    table = prepare(block, shares)
     base = number << _LINE_BITS
     encoded, sums = encode_rows(table)
     keys = [key.to_bytes(16, "big") for key in table.key]
-    lines = [
-        (base + line, *rest, None) for line, *rest in zip(table.line, keys, table.split, encoded, sums, strict=True)
-    ]
+    sketches = [pickle.dumps(sketch) for sketch in sketch_rows(table)] if near else repeat(None, len(keys))
+    columns = (table.line, keys, table.split, encoded, sums, sketches)
+    lines = [(base + line, *rest, None, sketch) for line, *rest, sketch in zip(*columns, strict=True)]
     counts = {"read": table.read, "kept": len(table.rows)} | table.dropped
-    lines += [(base, None, None, None, count, reason) for reason, count in counts.items()]
-    lines += [(base + line, None, None, why.encode(), 1, "broken line") for line, why in table.broken]
+    lines += [(base, None, None, None, count, reason, None) for reason, count in counts.items()]
+    lines += [(base + line, None, None, why.encode(), 1, "broken line", None) for line, why in table.broken]
     columns = zip(*lines, strict=True)
     arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _COLUMNS.values(), strict=True)]
     return pa.StructArray.from_arrays(arrays, list(_COLUMNS))

@@ -291,14 +291,14 @@ def _line(seed: int, index: int, r: tuple[int, ...]) -> bytes:
     )
 
 
-def catalogue_lines(n: int, seed: int = SEED) -> Iterator[bytes]:
-    """The first `n` lines of the catalogue of `seed`, as JSON Lines bytes that end in a newline.
+def catalogue_lines(n: int, seed: int = SEED, start: int = 0) -> Iterator[bytes]:
+    """`n` lines of the catalogue of `seed` from line `start` on, as JSON Lines bytes that end in a newline.
 
     About 780 bytes each. Of 10,000 lines about 2,500 have an empty content, 40 an empty title, 300 repeat an earlier
     line byte by byte and 5 are broken: cut JSON, two objects glued, a Latin-1 byte, nothing at all.
     """
     seed %= 2**64
-    for index in range(n):
+    for index in range(start, start + n):
         r = _draws(seed, index)
         line = _line(seed, index, r)
         if _is_broken(r):
@@ -377,13 +377,13 @@ def _written_aside(path: Path) -> Iterator:
             aside.unlink()
 
 
-def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED) -> Path:
-    """Write the first `n` lines to `path`, compressed where it ends in .gz. Raises CourseError where it cannot."""
+def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED, start: int = 0) -> Path:
+    """Write `n` lines from line `start` on to `path`, compressed where it ends in .gz. CourseError where it cannot."""
     if n < 0:
         raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de zero.", where="--lines")
     path = Path(path)
     with _written_aside(path) as file:
-        file.writelines(progress(catalogue_lines(n, seed), desc=path.name, total=n, unit=" linhas"))
+        file.writelines(progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))
     return path
 
 

@@ -172,11 +172,81 @@ def course_map() -> Figure:
 
 def course_map_svg() -> str:
     """The map as the README shows it: `docs/course_map.svg`, byte for byte the same on every run."""
+    return _svg(course_map())
+
+
+def _svg(fig: Figure) -> str:
     svg = io.StringIO()
-    fig = course_map()
     fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(fig)
     return "\n".join(line.rstrip() for line in svg.getvalue().splitlines()) + "\n"
+
+
+# --- the picture of the architecture page ----------------------------------------------------------------------------
+
+# Which room imports which; a test compares this, and the table of docs/arquitetura.md, with the package.
+IMPORTS = {
+    "data": (),
+    "jsonl": (),
+    "gpt": ("data",),
+    "tune": ("data",),
+    "jobs": ("jsonl",),
+    "cloud": ("jsonl", "tune"),
+    "serve": ("cloud", "data", "gpt", "jsonl", "tune"),
+}
+ROOMS = {  # lower left corner, what it is for, colour
+    "data": (0, 38, "limpa e divide", BLUE),
+    "jsonl": (0, 17, "monta e confere", BLUE),
+    "gpt": (29, 46, "um LLM à mão", FOREST),
+    "tune": (29, 32, "modelos prontos", RUST),
+    "jobs": (29, 12.2, "envia e espera", PLUM),
+    "cloud": (57, 21, "os gêmeos locais", PLUM),
+    "serve": (83, 36, "API e página", INK),
+}
+
+
+def architecture() -> Figure:
+    """The rooms of `afina`: an arrow goes from a room to the one that imports it; a dashed one is files or HTTP."""
+    fig, ax = _canvas(5.2, top=68)
+    width, height = 17, 9
+    _box(
+        ax,
+        0,
+        60.5,
+        100,
+        6.5,
+        "afina.teach, afina.launch e afina.cli: em cima de todas, e nenhuma as importa",
+        color=SLATE,
+    )
+    _box(ax, 0, 0, 100, 6.5, "afina.runtime e afina.errors: o térreo, que todas usam", color=SLATE)
+    for room, (x, y, note, color) in ROOMS.items():
+        _box(ax, x, y, width, height, f"afina.{room}", note, color)
+    for room, used in IMPORTS.items():
+        x, y = ROOMS[room][:2]
+        for other in used:
+            left, low = ROOMS[other][:2]
+            start, end = (left + width, low + height / 2), (x, y + height / 2)
+            if (other, room) == ("data", "serve"):
+                _path(ax, (8.5, low + height), (8.5, 57.5), (x + 12, 57.5), (x + 12, y + height))
+            elif (other, room) == ("jsonl", "serve"):
+                _path(ax, (12, low), (12, 10), (x + 12, 10), (x + 12, y))
+            else:
+                _arrow(ax, start, end)
+    dashed = {"color": INK, "linewidth": 1.4, "linestyle": (0, (3, 2))}
+    head = {"arrowstyle": "-|>,head_width=0.28,head_length=0.5", "shrinkA": 1, "shrinkB": 1, **dashed}
+    ax.annotate("", (6, 26), (6, 38), arrowprops=head)
+    ax.annotate("", (57, 22.5), (46, 15), arrowprops=head)
+    ax.plot([88, 88, 3, 3], [36, 8.4, 8.4, 15], **dashed, dash_joinstyle="round")  # what people say of the answers
+    ax.annotate("", (3, 17), (3, 14), arrowprops={**head, "linestyle": "-"})
+    _say(ax, 7.5, 32, "arquivos", ha="left", size=9)
+    _say(ax, 55, 16, "HTTP local", size=9)
+    _say(ax, 74, 12, "o uso volta como arquivo", size=9)
+    return fig
+
+
+def architecture_svg() -> str:
+    """The picture as `docs/arquitetura.md` shows it: `docs/architecture.svg`."""
+    return _svg(architecture())
 
 
 # --- the diagrams of lesson 01 ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from jupyter_client.connect import write_connection_file
 from afina.errors import CourseError
 from afina.runtime import course_root, progress
 from afina.teach.check import BLANK, PROBE_MIME, difference, shown
-from afina.teach.notebooks import REPOSITORY, lesson_environment
+from afina.teach.notebooks import github_link, lesson_environment
 from afina.teach.tasks import (
     LEVELS,
     NOT_PRINTED,
@@ -769,7 +769,7 @@ def _mark(mark: Mark) -> str:
     head = f'<div class="head"><span>{sign} {html.escape(check.title)} <span class="level">{LEVELS[check.level]}</span></span>'
     text = f"{head}<span>{points}</span></div>"
     if not mark.earned:
-        link = f'<a href="{REPOSITORY}/blob/main/{check.help_path}">{html.escape(check.help)}</a>'
+        link = f'<a href="{github_link(check.help_path)}">{html.escape(check.help)}</a>'
         text += f'<p>{_marked(mark.why)}</p><p class="help">Para rever: {link}.</p>'
     return f"<li{'' if mark.earned else ' class=lost'}>{text}</li>"
 
@@ -801,7 +801,7 @@ def class_page(results: list[Result], pages: dict[str, str]) -> str:
             parts.append(f"<h2>{html.escape(task.title)}: quem acertou o quê</h2><table><tbody>")
         share = earned[name] / total[name]
         bar = f'<div class="bar" role="img" aria-label="{share:.0%}"><i style="width:{share:.0%}"></i></div>'
-        link = f'<a href="{REPOSITORY}/blob/main/{check.help_path}">{html.escape(check.help)}</a>'
+        link = f'<a href="{github_link(check.help_path)}">{html.escape(check.help)}</a>'
         count = f"{earned[name]} de {total[name]}"
         parts.append(
             f"<tr><td>{html.escape(check.title)}</td><td>{bar}</td><td class=n>{count}</td><td>{link}</td></tr>"

@@ -3,6 +3,7 @@
     python -m afina.teach.notebooks            # rebuild the notebooks whose source changed
     python -m afina.teach.notebooks 02 03      # rebuild these
     python -m afina.teach.notebooks --check    # fail if a notebook is not its source
+    python -m afina.teach.notebooks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
 Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Three things are filled in here so
 that they live once: the setup cell (an empty cell with `id="setup"`), a quiz to read (`{{quiz NAME}}`) and the ficha
@@ -32,23 +33,25 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.figures import course_map_svg
+from afina.teach.figures import architecture_svg, course_map_svg
 from afina.teach.quiz import as_markdown
 
 CELL_TIMEOUT = 600  # seconds: ten times what the longest takes alone, since two lessons may share a slow machine
+# Where the public course lives; `make stamp` (afina.teach.stamp) writes these two, and every place that shows them.
 REPOSITORY = "https://github.com/afina-curso/afina"
+BRANCH = "main"
 SETUP = f'''\
-# fetches the course on Colab; on your computer it only tells where you are
 import os
 import subprocess
 import sys
 
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/afina"):
+if "COLAB_RELEASE_TAG" in os.environ:  # on Colab, fetch the course; elsewhere it is here
     url, folder = "{REPOSITORY}", "/content/afina"
-    subprocess.run(["git", "clone", "--depth=1", url, folder], check=True)
-    subprocess.run([sys.executable, "/content/afina/afina/colab.py"], check=True)
-    os.chdir("/content/afina/notebooks")
-    sys.path.insert(0, "/content/afina")
+    if not os.path.exists(folder):
+        subprocess.run(["git", "clone", "--depth=1", "--branch={BRANCH}", url, folder], check=True)
+    subprocess.run([sys.executable, f"{{folder}}/afina/colab.py"], check=True)
+    os.chdir(f"{{folder}}/notebooks")
+    sys.path.insert(0, folder)
 
 from afina.runtime import Runtime
 
@@ -111,9 +114,14 @@ def minutes(seconds: float) -> str:
     return "< 1 min" if seconds < 50 else f"≈ {max(1, round(seconds / 60))} min"
 
 
-def colab_link(lesson: str) -> str:
-    """Where Colab opens a lesson of the public repository."""
-    return f"{REPOSITORY.replace('github.com', 'colab.research.google.com/github')}/blob/main/notebooks/{lesson}.ipynb"
+def github_link(path: str) -> str:
+    """Where GitHub shows a file of the public repository."""
+    return f"{REPOSITORY}/blob/{BRANCH}/{path}"
+
+
+def colab_link(name: str, folder: str = "notebooks") -> str:
+    """Where Colab opens a lesson (or, with its folder, a task) of the public repository."""
+    return github_link(f"{folder}/{name}.ipynb").replace("github.com", "colab.research.google.com/github", 1)
 
 
 def ficha(lesson: str, measured: dict[str, float] | None) -> str:
@@ -170,6 +178,28 @@ def same_cells(one: nbformat.NotebookNode, other: nbformat.NotebookNode) -> bool
         return [(cell.id, cell.cell_type, cell.source) for cell in notebook.cells]
 
     return key(one) == key(other)
+
+
+def renew_text(executed: nbformat.NotebookNode, notebook: nbformat.NotebookNode) -> bool:
+    """Give an executed notebook the prose and setup cell of a freshly built one; False if other code differs.
+
+    What ran keeps its outputs, and the notebook its metadata.
+    """
+
+    def code(book: nbformat.NotebookNode) -> list[tuple]:
+        return [(cell.id, cell.id == "setup" or cell.source) for cell in book.cells if cell.cell_type == "code"]
+
+    if code(notebook) != code(executed):
+        return False
+    ran = {cell.id: cell for cell in executed.cells}
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            ran[cell.id].source = cell.source
+            notebook.cells[number] = ran[cell.id]
+        elif cell.id in ran:
+            cell.metadata = ran[cell.id].metadata
+    executed.cells = notebook.cells
+    return True
 
 
 # --- executing -------------------------------------------------------------------------------------------------------
@@ -286,6 +316,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m afina.teach.notebooks", description=__doc__)
     parser.add_argument("lessons", nargs="*", help='numbers or names, such as "02"')
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
+    parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")
     args = parser.parse_args(argv)
     root = course_root()
     measured = read_measured(root)
@@ -299,7 +330,15 @@ def main(argv: list[str] | None = None) -> int:
             stale += not fresh
             print(f"{source.stem}: {'ok' if fresh else 'differs from its source: run `make notebooks`'}")
             continue
-        if fresh and not args.lessons:
+        if fresh and (args.text or not args.lessons):
+            continue
+        if args.text:
+            if current is not None and renew_text(current, notebook):
+                write_notebook(current, target)
+                print(f"{source.stem}: text renewed")
+            else:
+                stale += 1
+                print(f"{source.stem}: its code changed, so it must run: `make notebooks`")
             continue
         print(f"{source.stem}: running", flush=True)
         run = execute(notebook, target.parent)
@@ -315,7 +354,8 @@ def main(argv: list[str] | None = None) -> int:
         write_notebook(notebook, target)
         print(f"{source.stem}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
     if not args.check:
-        (root / "docs" / "course_map.svg").write_text(course_map_svg(), encoding="utf-8", newline="\n")
+        for name, svg in (("course_map", course_map_svg()), ("architecture", architecture_svg())):
+            (root / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     return 1 if stale else 0
 
 

@@ -1,4 +1,5 @@
-"""Quizzes as data: `quiz("02")` asks interactively, `as_markdown("02")` is the same to read, for GitHub and untrusted pages.
+"""Quizzes as data: `quiz("02")` asks interactively, `as_markdown("02")` is the same to read, for GitHub and untrusted pages,
+and `as_page("02")` is what the site shows, where no kernel runs.
 
 A quiz is `data/quizzes/NAME.json`, a list of items: question, kind ("one" or "many" right answers), options with `text`,
 `correct` and `why`, and the lesson and cell that teach it. Texts are plain, with `code` and *emphasis* marked as in Markdown.
@@ -178,3 +179,25 @@ def as_markdown(name: str) -> str:
         summary = f"<summary><b>{number}.</b> {_question(item)}</summary>"
         blocks.append(f"<details>{summary}<ul>{options}</ul>{review}</details>")
     return "\n\n".join(["Para ler sem rodar:", *blocks])
+
+
+def as_page(name: str) -> str:
+    """The quiz as HTML for the site, whose `docs/_static/site.js` asks and judges. Without scripts it reads as a list of answers."""
+    blocks = []
+    for number, item in enumerate(load(name), 1):
+        asked = f"quiz-{name}-{number}"
+        options = "\n".join(
+            f'<button type="button" data-correct="{str(o["correct"]).lower()}">{_as_html(o["text"])}</button>\n'
+            f'<p class="why">{_as_html(o["why"])}</p>'
+            for o in item["options"]
+        )
+        place = f"{item['lesson']}.ipynb#cell-id={item['cell']}"
+        blocks.append(
+            f'<div class="item" role="group" aria-labelledby="{asked}" data-kind="{item["kind"]}">\n'
+            f'<p id="{asked}"><b>{number}.</b> {_question(item)}</p>\n{options}\n'
+            f'<p class="review"><a href="{place}">Revise na aula {item["lesson"][:2]}</a></p>\n</div>'
+        )
+    # no empty line inside: in Markdown, one would end the HTML
+    return "\n".join(
+        [f'<div class="quiz" data-quiz="{name}">', *blocks, '<p class="score" role="status"></p>', "</div>"]
+    )

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import figures
-from afina.teach.notebooks import REPOSITORY, colab_link, sources
+from afina.teach.notebooks import colab_link, github_link, sources
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu Sans, the letters of the figures
 
@@ -142,7 +142,7 @@ def build(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
     """
     lessons = {path.stem[:2]: {"file": path.stem, "title": _title(path)} for path in sources(root)}
     course = {
-        "repository": REPOSITORY,
+        "page": github_link("notebooks/"),
         "colab": colab_link("").removesuffix(".ipynb"),
         "lessons": lessons,
         "pictures": _pictures(deck),

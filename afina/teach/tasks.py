@@ -3,6 +3,7 @@
     python -m afina.teach.tasks            # rebuild the tasks whose source changed (make tasks)
     python -m afina.teach.tasks t01        # rebuild these
     python -m afina.teach.tasks --check    # fail if a notebook is not its source
+    python -m afina.teach.tasks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
 A task is a folder of four files, of which people edit two:
 
@@ -76,7 +77,7 @@ import nbformat
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import SETUP, execute, same_cells, tidy, write_notebook
+from afina.teach.notebooks import SETUP, execute, renew_text, same_cells, tidy, write_notebook
 
 LEVELS = {"easy": "fácil", "core": "essencial", "stretch": "desafio"}
 HERE = "...  # escreva aqui"
@@ -219,7 +220,7 @@ def load(folder: Path) -> Task:
             task.seconds = notes.get("seconds", task.seconds)
             task.memory_mb = notes.get("memory_mb", task.memory_mb)
         if cell.id == "setup":
-            cell.source = SETUP.replace("/content/afina/notebooks", f"/content/afina/tasks/{folder.name}")
+            cell.source = SETUP.replace("{folder}/notebooks", f"{{folder}}/tasks/{folder.name}")
         if cell.id.startswith("check-"):
             task.checks.append(Check(cell.id.removeprefix("check-"), **notes))
             cell.source = f"{task.checks[-1].headline}\n{IMPORT}\n\n{cell.source}"
@@ -443,6 +444,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m afina.teach.tasks", description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help='names, such as "t01"')
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
+    parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")
     args = parser.parse_args(argv)
     stale = 0
     for task in tasks(wanted=args.tasks):
@@ -451,13 +453,19 @@ def main(argv: list[str] | None = None) -> int:
             (task.folder / "solution.ipynb", solution(task)),
         ):
             current = nbformat.read(path, as_version=4) if path.exists() else None
-            if current is not None and same_cells(book, current) and not (args.tasks and not args.check):
+            if current is not None and same_cells(book, current) and (not args.tasks or args.check or args.text):
                 continue
             if args.check:
                 stale += 1
                 print(f"{task.folder.name}/{path.name}: differs from its source: run `make tasks`")
                 continue
-            if path.name == "solution.ipynb":
+            if args.text and path.name == "solution.ipynb":
+                if current is None or not renew_text(current, book):
+                    stale += 1
+                    print(f"{task.folder.name}/{path.name}: its code changed, so it must run: `make tasks`")
+                    continue
+                book = current
+            elif path.name == "solution.ipynb":
                 print(f"{task.name}: running the solution", flush=True)
                 run = execute(book, task.folder)
                 if run.cell is not None:

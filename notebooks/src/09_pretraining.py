@@ -774,3 +774,6 @@ quiz("09")
 # ## Próximo passo
 #
 # O `gpt-pt` sabe escrever. Nas próximas aulas do [mapa do curso](../README.md) ele aprende tarefas, treinando só uma fração dos pesos, com LoRA.
+#
+# O mesmo treino também é um comando, em um processo ou em vários: `afina train gpt --config train/gpt.yaml`, na raiz do curso. Morto no meio, o mesmo
+# comando continua de onde parou.

@@ -873,3 +873,6 @@ quiz("13")
 # ## Próximo passo
 #
 # Um BERT classifica; um LLM responde. As próximas aulas do [mapa do curso](../README.md) afinam um modelo que escreve.
+#
+# Este ajuste como um comando: `afina train bert --config train/bert.yaml`. Ele usa o `Trainer`, que em vários processos multiplica a perda pelo número deles, a menos
+# que se peça `average_tokens_across_devices=False`.

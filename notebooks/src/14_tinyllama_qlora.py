@@ -845,3 +845,6 @@ quiz("14")
 # ## Próximo passo
 #
 # Aqui o treino foi na sua máquina. As próximas aulas do [mapa do curso](../README.md) fazem o mesmo em um serviço pago, com um gêmeo dele que não custa nada.
+#
+# Este ajuste como um comando, para várias GPUs ou um cluster: `afina train sft --config train/sft.yaml`, com os ajustes de `train/accelerate/` e as receitas
+# `train/job.slurm` e `train/job_ray.py`.
