@@ -36,7 +36,7 @@ from afina.runtime import course_root
 from afina.teach.figures import architecture_svg, course_map_svg
 from afina.teach.quiz import as_markdown
 
-CELL_TIMEOUT = 300  # seconds
+CELL_TIMEOUT = 600  # seconds: ten times what the longest takes alone, since two lessons may share a slow machine
 # Where the public course lives; `make stamp` (afina.teach.stamp) writes these two, and every place that shows them.
 REPOSITORY = "https://github.com/afina-curso/afina"
 BRANCH = "main"

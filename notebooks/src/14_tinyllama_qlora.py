@@ -563,6 +563,8 @@ some = described.select(range(120))
 _, packed = short_run(some, steps=-1, packing=True, max_seq_length=512, batch_size=2)
 full = packed.tokens / (packed.steps * 2 * 512)
 print(f"{len(some)} exemplos em {packed.steps} passos de 2 sequências, {full:.0%} cheias")
+
+# %%
 packing = benchmark_means(tables, "packing", ["tokens", "cpu_seconds", *MEASURES])
 assert packing.loc["on", "cpu_seconds"] > packing.loc["off", "cpu_seconds"]
 packing.rename(columns=NAMES, index=NAMES).round(2)
