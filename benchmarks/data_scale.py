@@ -1,7 +1,7 @@
 """`afina prep` at the real size and at ten times it: one machine, a local cluster of two workers, and a worker killed.
 
     python benchmarks/data_scale.py --folder DISK     # 2,248,619 and 22,486,190 lines; DISK needs 30 GB
-    python benchmarks/data_scale.py --lines 30000 --times 2 --save build/scale.json  # small: the code, not the figures
+    python benchmarks/data_scale.py --lines 30000 --times 2 --save small  # the code, not the figures
     python benchmarks/data_scale.py --page            # only docs/escala.md again, from the last result
     python benchmarks/data_scale.py --plan 1000000000 # only what so many lines would take, from the last result
 
@@ -32,12 +32,13 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from data_prep import contents, machine
+from common import about, read, save
+from data_prep import contents
+from table import was_busy
 
 from afina.data.synthetic import REAL_LINES, catalogue_lines, write_catalogue
 from afina.runtime import course_root
 
-RESULTS = Path(__file__).parent / "results" / "data_scale.json"
 PAGE = course_root() / "docs" / "escala.md"
 PLAN_LINES = 1_000_000_000
 THRESHOLD = 0.8
@@ -231,7 +232,7 @@ def compare(sources: list[Path], folder: Path, roads: list[str], rounds: int, ch
     for run in runs.get("killed", ()):
         if not run["lost_mb"]:
             raise SystemExit("the worker that was killed held nothing: nothing is proved")
-    return {
+    out: dict = {
         "lines": every[0]["read"],
         "gzip_bytes": sum(path.stat().st_size for path in sources),
         "rows": every[0]["rows"],
@@ -241,6 +242,9 @@ def compare(sources: list[Path], folder: Path, roads: list[str], rounds: int, ch
         "shards": len(every[0]["shards"]),
         "roads": {road: _summary(many) for road, many in runs.items()},
     }
+    if {"local", "cluster"} <= set(runs):
+        out["times_cluster"] = round(out["roads"]["cluster"]["prep_s"] / out["roads"]["local"]["prep_s"], 2)
+    return out
 
 
 def _summary(many: list[dict]) -> dict:
@@ -341,7 +345,7 @@ def plan(results: dict, lines: int) -> dict:
     bytes_per_row = results["growth"]["local"]["bytes_per_row"]
     out: dict = {
         "lines": lines,
-        "cores": results["machine"]["cores"],
+        "cores": results["machine"]["cpus"],
         "rows": round(stay),
         "one_machine": {
             "hours": local["prep_s"] * scale / 3600,
@@ -415,10 +419,11 @@ def blocks(results: dict) -> dict[str, str]:
     head = ["linhas", "caminho", "segundos", "linhas/s", "CPU, s", "memória, GB", "resultados em disco, GB"]
     small, large = results["sizes"][0], results["sizes"][-1]
     local = results["growth"]["local"]
-    box = results["machine"]
+    box, versions = results["machine"], results["versions"]
+    busy = " †" if was_busy(results) else ""
     measured = [
-        f"Medido em {box['date']}: {box['cores']} núcleos, {box['system']}, Python {box['python']}, "
-        f"Daft {box['versions']['daft']} sobre Ray {box['versions']['ray']}. Entrada de {number(large['gzip_bytes'] / 1e9, 1)} GB em gzip, "
+        f"Medido em {results['date']}{busy}: {box['cpus']} núcleos ({box['cpu']}), Python {results['python']}, "
+        f"Daft {versions['daft']} sobre Ray {versions['ray']}. Entrada de {number(large['gzip_bytes'] / 1e9, 1)} GB em gzip, "
         f"{number(large['rows'])} linhas aproveitadas de {number(large['lines'])}; nos dois caminhos, os mesmos {large['shards']} "
         f"fragmentos, byte a byte (soma `{large['checksum']}`).",
         _table(head, rows),
@@ -429,7 +434,7 @@ def blocks(results: dict) -> dict[str, str]:
     if "cluster" in large["roads"]:
         slower = large["roads"]["cluster"]["prep_s"] / large["roads"]["local"]["prep_s"]
         measured.append(
-            f"Em {box['cores']} núcleos o cluster não ganha nada: leva {number(slower, 1)} vezes o tempo da máquina sozinha, "
+            f"Em {box['cpus']} núcleos o cluster não ganha nada: leva {number(slower, 1)} vezes o tempo da máquina sozinha, "
             "porque os mesmos núcleos fazem o trabalho, mais o transporte. Ele serve para quando há mais máquinas."
         )
     if "killed" in small["roads"]:
@@ -444,6 +449,8 @@ def blocks(results: dict) -> dict[str, str]:
             f"O trabalhador morto levou {number(killed['lost_mb'])} MB de resultados, quando tudo estava limpo e nada gravado. "
             f"{how} Custou {number(killed['prep_s'] - whole['prep_s'], 1)} segundos a mais, e as linhas são as mesmas."
         )
+    if busy:
+        measured.append("† Com a máquina ocupada por outros: espere tempos menores em uma máquina quieta.")
     near = results["near"]
     quality = near["quality"]
     close = [
@@ -537,8 +544,6 @@ def write_page(results: dict, page: Path = PAGE) -> None:
 
 
 def measure(options, folder: Path) -> dict:
-    from afina.runtime import versions_of
-
     roads = options.roads.split(",")
     need, free = options.lines * options.times * DISK_BYTES, shutil.disk_usage(folder).free
     if need > free:
@@ -546,9 +551,10 @@ def measure(options, folder: Path) -> dict:
             f"{folder} needs {need / 1e9:.0f} GB, has {free / 1e9:.0f}: use --folder, or a smaller --times"
         )
     sources = parts(folder, options.lines, options.times)
-    box = machine()
-    box["versions"] |= dict(versions_of(("daft", "ray", "rensa")))
-    results: dict = {"machine": box, "sizes": []}
+    results = about(
+        *(["daft", "ray"] if {"cluster", "killed"} & set(roads) else []), "rensa", "msgspec", "isal", "xxhash"
+    )
+    results["sizes"] = []
     results["sizes"].append(compare(sources[:1], folder, roads, options.rounds, check=True))
     results["near"] = near_cost(sources[0], folder, results["sizes"][0]) | {"quality": near_quality(options.near_rows)}
     if options.times > 1:
@@ -567,7 +573,7 @@ def main() -> None:
     parser.add_argument("--roads", default="local,cluster,killed")
     parser.add_argument("--near-rows", type=int, default=1_000, help="products for recall and precision")
     parser.add_argument("--folder", type=Path, help="where inputs stay and outputs pass (default: a temporary folder)")
-    parser.add_argument("--save", type=Path, default=RESULTS)
+    parser.add_argument("--save", default="data_scale", metavar="NAME", help="results/NAME.json (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="only write docs/escala.md again")
     parser.add_argument("--plan", type=int, metavar="LINES", help="only print what so many lines would take")
     parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
@@ -577,7 +583,9 @@ def main() -> None:
         run_here(road, Path(out), float(near) if near else None, [Path(source) for source in sources])
         return
     if options.page or options.plan:
-        results = json.loads(options.save.read_text(encoding="utf-8"))
+        results = read(options.save)
+        if not results:
+            raise SystemExit(f"no results/{options.save}.json: measure first")
         if options.plan:
             print(_plan_text(plan(results, options.plan)))
         else:
@@ -587,9 +595,8 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         results = measure(options, folder)
-    options.save.parent.mkdir(parents=True, exist_ok=True)
-    options.save.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if options.save == RESULTS:
+    save(options.save, results)
+    if options.save == parser.get_default("save"):
         write_page(results)
 
 

@@ -1,35 +1,18 @@
 """docs/escala.md shows what benchmarks/results/data_scale.json says, and its plan is the arithmetic of the measured rates."""
 
-import importlib.util
-import json
 import re
-import sys
 
+import common
+import data_scale as scale
 import pytest
-
-from afina.runtime import course_root
-
-BENCHMARKS = course_root() / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def scale():
-    sys.path.insert(0, str(BENCHMARKS))  # it imports its neighbour
-    try:
-        spec = importlib.util.spec_from_file_location("data_scale", BENCHMARKS / "data_scale.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return module
 
 
 @pytest.fixture
-def results(scale):
-    return json.loads(scale.RESULTS.read_text(encoding="utf-8"))
+def results():
+    return common.read("data_scale")
 
 
-def test_the_page_shows_the_last_result(scale, results, tmp_path):
+def test_the_page_shows_the_last_result(results, tmp_path):
     page = tmp_path / "escala.md"
     shown = scale.PAGE.read_text(encoding="utf-8")
     page.write_text(shown, encoding="utf-8")
@@ -40,7 +23,7 @@ def test_the_page_shows_the_last_result(scale, results, tmp_path):
     assert page.read_text(encoding="utf-8") != shown
 
 
-def test_no_figure_of_the_measurements_is_typed(scale):
+def test_no_figure_of_the_measurements_is_typed():
     """Outside the markers only what is no measurement: the size of the catalogue, constants of the code, examples."""
     text = re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", "", scale.PAGE.read_text(encoding="utf-8"), flags=re.S)
     text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.S)
@@ -48,7 +31,7 @@ def test_no_figure_of_the_measurements_is_typed(scale):
     assert set(re.findall(r"\d[\d.,]*\d|\d", text)) <= allowed
 
 
-def test_the_plan_is_the_measured_rate_times_the_lines(scale, results):
+def test_the_plan_is_the_measured_rate_times_the_lines(results):
     one, ten = scale.plan(results, 10**8), scale.plan(results, 10**9)
     large = results["sizes"][-1]
     assert ten["one_machine"]["hours"] == pytest.approx(large["roads"]["local"]["prep_s"] / large["lines"] * 1e9 / 3600)
@@ -59,7 +42,7 @@ def test_the_plan_is_the_measured_rate_times_the_lines(scale, results):
     assert again["one_machine"]["hours"] * 3600 == pytest.approx(large["roads"]["local"]["prep_s"])
 
 
-def test_no_cluster_is_faster_than_its_one_writer(scale, results):
+def test_no_cluster_is_faster_than_its_one_writer(results):
     cluster = scale.plan(results, 10**9)["cluster"]
     hours = [nodes["hours"] for nodes in cluster["nodes"]]
     assert hours == sorted(hours, reverse=True)

@@ -180,6 +180,7 @@ class Site:
             "docs/glossario",
             "data/index",
             "docs/adaptar",
+            "docs/escala",
             "docs/arquitetura",
             "docs/CONTRIBUTING",
             "docs/lancamento",
