@@ -84,7 +84,7 @@ stamp: $(READY)
 
 # Every performance claim again, on a quiet machine (tens of minutes), then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
 BENCHMARKS ?= data_prep data_scale validator bpe gpt classify bert sft train cloud serve grade growth
-bench: $(READY)
+bench: $(CLUSTER)
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py || exit 1; done
 	@$(PY) benchmarks/table.py
 

@@ -321,7 +321,8 @@ print("mudaram de lado:", sum(a != b for a, b in zip(grown, products["split"], s
 # ## 5. O motor: as mesmas regras, em qualquer tamanho
 #
 # O pandas carrega tudo na memória. Com 20 mil linhas vai bem; com cem vezes mais, pede cem vezes mais. O **motor** do curso, `afina prep`, aplica as
-# mesmas funções em blocos, em dois processos, e escreve *shards* (fragmentos) de até 100 mil linhas. Aqui pedimos fragmentos pequenos, para ver vários:
+# mesmas funções em blocos, em dois processos, e escreve *shards* (fragmentos) de até 100 mil linhas. Linhas que só diferem em uma ou outra palavra ainda
+# podem cair nos dois lados; no terminal, `--near-duplicates 0.8` tira também as [quase iguais](../docs/escala.md). Aqui pedimos fragmentos pequenos, para ver vários:
 
 # %%
 # NBVAL_IGNORE_OUTPUT
