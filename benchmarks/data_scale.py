@@ -509,7 +509,9 @@ def _plan_text(p: dict) -> str:
         c["nodes"], key=lambda n: (n["writer_share"] <= 0.5, n["nodes"] if n["writer_share"] <= 0.5 else -n["nodes"])
     )
     wanted = "; ".join(
-        f"{w['hours']} h, {number(w['cores'])} núcleos" if w["cores"] else f"{w['hours']} h, impossível"
+        f"{w['hours']} h, {number(w['cores'])} núcleo{'s' * (w['cores'] > 1)}"
+        if w["cores"]
+        else f"{w['hours']} h, impossível"
         for w in c["wanted"]
     )
     return "\n\n".join(
@@ -522,7 +524,8 @@ def _plan_text(p: dict) -> str:
                 [f"nós de {NODE['cores']} núcleos e {NODE['memory_gb']} GB", "núcleos", "horas", "parte do escritor"],
                 nodes,
             ),
-            f"Núcleos de trabalho para terminar em um tempo dado: {wanted}. O que compensa são {best['nodes']} nó(s) de "
+            f"Núcleos de trabalho para terminar em um tempo dado: {wanted}."
+            f" O que compensa: {best['nodes']} nó{'s' * (best['nodes'] > 1)} de "
             f"{NODE['cores']} núcleos e {NODE['memory_gb']} GB, e um disco compartilhado: dali em diante o escritor passa da metade "
             "do tempo.",
         ]
