@@ -137,8 +137,8 @@ GROWTHS = (
            ("clientes, quatro respostas cada", "clients, four answers each"),
            ("abaixo de um: as respostas de um mesmo instante são um lote só", "below one: answers of the same moment are one batch")),
     Growth("bpe", ("treinar o BPE à mão, pior caso", "train the hand-written BPE, worst case"), ("bytes", "bytes"),
-           ("cada fusão toca só os pedaços que têm o par: cresce quase como o texto, não como o quadrado",
-           "each merge touches only the pieces that hold its pair: it grows nearly as the text, not as its square")),
+           ("mais que linear: as operações crescem como o texto, mas cada uma demora mais quando as tabelas de pedaços crescem",
+           "more than linear: the operations grow as the text, yet each takes longer as the tables of pieces grow"), above=True),
     Growth("grade", ("`afina grade`, dois por vez", "`afina grade`, two at a time"), ("entregas", "submissions"),
            ("linear: cada entrega em sua sala", "linear: each submission in a room of its own")),
 )  # fmt: skip
