@@ -195,8 +195,8 @@ def test_write_errors_are_one_clear_sentence(tmp_path):
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
-    def stop_after_two(n, seed):
-        yield from catalogue_lines(2, seed)
+    def stop_after_two(n, seed, start):
+        yield from catalogue_lines(2, seed, start)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(synthetic, "catalogue_lines", stop_after_two)
