@@ -82,7 +82,7 @@ site: $(SITE)
 stamp: $(READY)
 	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
 
-# Every performance claim again, on a quiet machine (tens of minutes), then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
+# Every performance claim again, on a quiet machine, then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
 BENCHMARKS ?= data_prep data_scale validator bpe gpt classify bert sft train cloud serve grade growth
 bench: $(CLUSTER)
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py || exit 1; done

@@ -34,7 +34,8 @@ from pathlib import Path
 
 from common import about, read, save
 from data_prep import contents
-from table import was_busy
+from table import line, was_busy
+from table import number as written
 
 from afina.data.synthetic import REAL_LINES, catalogue_lines, write_catalogue
 from afina.runtime import course_root
@@ -395,11 +396,11 @@ def _cores_for(hours: float, serial: float, shared: float) -> int | None:
 
 
 def number(value: float, digits: int = 0) -> str:
-    return f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+    return written(value, f",.{digits}f", 0)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+    return "\n".join(line(*row) for row in [head, ["---"] * len(head), *rows])
 
 
 def blocks(results: dict) -> dict[str, str]:
@@ -505,9 +506,7 @@ def _plan_text(p: dict) -> str:
         [str(n["nodes"]), str(n["cores"]), number(n["hours"], 1), f"{number(100 * n['writer_share'])} %"]
         for n in c["nodes"]
     ]
-    best = max(
-        c["nodes"], key=lambda n: (n["writer_share"] <= 0.5, n["nodes"] if n["writer_share"] <= 0.5 else -n["nodes"])
-    )
+    fewest, most = c["nodes"][0], c["nodes"][-1]
     wanted = "; ".join(
         f"{w['hours']} h, {number(w['cores'])} núcleo{'s' * (w['cores'] > 1)}"
         if w["cores"]
@@ -524,10 +523,11 @@ def _plan_text(p: dict) -> str:
                 [f"nós de {NODE['cores']} núcleos e {NODE['memory_gb']} GB", "núcleos", "horas", "parte do escritor"],
                 nodes,
             ),
-            f"Núcleos de trabalho para terminar em um tempo dado: {wanted}."
-            f" O que compensa: {best['nodes']} nó{'s' * (best['nodes'] > 1)} de "
-            f"{NODE['cores']} núcleos e {NODE['memory_gb']} GB, e um disco compartilhado: dali em diante o escritor passa da metade "
-            "do tempo.",
+            f"Núcleos de trabalho para terminar em um tempo dado: {wanted}.",
+            f"Com {fewest['cores']} núcleos o escritor é {number(100 * fewest['writer_share'])} % do tempo. Uma máquina de "
+            f"{p['cores']} núcleos, com memória para as chaves, leva {number(one['hours'], 1)} h; o maior destes clusters, "
+            f"{number(most['hours'], 1)} h. Um nó de {NODE['memory_gb']} GB"
+            f"{' não' * (one['key_memory_gb'] > NODE['memory_gb'])} guarda os {number(one['key_memory_gb'])} GB de chaves.",
         ]
     )
 

@@ -12,7 +12,8 @@ train_step   one update of the hand GPT (benchmarks/gpt.py's) against the length
              a step grow with the length. Beside it, the share of the step that attention's quadratic term takes at each length, from
              seconds = linear x length + quadratic x length squared, fitted without a constant
 serve        clients that ask at once, 4 answers of 48 tokens each: time until the last one has its answers
-bpe          bytes of made-up words, nearly all different, through the hand-written `train_bpe`, 1,024 tokens: its worst case
+bpe          bytes of made-up words, nearly all different, through the hand-written `train_bpe`, 1,024 tokens: its worst case. Beside it,
+             the exponent of its operations: pieces rewritten by all the merges, counted
 grade        submissions of task 01, two at a time
 
 One thread, but for prep and grade, which use two processes.
@@ -112,13 +113,9 @@ def serve(folder: Path, sizes: list[int]) -> Iterator[Timed]:
 
 @contextlib.contextmanager
 def bpe(folder: Path, sizes: list[int]) -> Iterator[Timed]:
-    from bpe import corpora
-
     from afina.gpt.tokenizer import train_bpe
 
-    words = corpora()["made_up"]
-    ends = list(itertools.accumulate(len(text.encode()) for text in words))
-    parts = {size: words[: 1 + next(i for i, end in enumerate(ends) if end >= size)] for size in sizes}
+    parts = made_up_words(sizes)
 
     def once(size: int) -> float:
         start = time.perf_counter()
@@ -126,6 +123,34 @@ def bpe(folder: Path, sizes: list[int]) -> Iterator[Timed]:
         return time.perf_counter() - start
 
     yield once
+
+
+def made_up_words(sizes: list[int]) -> dict[int, list[str]]:
+    from bpe import corpora
+
+    words = corpora()["made_up"]
+    ends = list(itertools.accumulate(len(text.encode()) for text in words))
+    return {size: words[: 1 + next(i for i, end in enumerate(ends) if end >= size)] for size in sizes}
+
+
+def bpe_operations(sizes: list[int]) -> list[int]:
+    """Pieces that all the merges rewrite at each size, and those that are counted once at the start."""
+    from afina.gpt import tokenizer
+
+    plain, rewritten = tokenizer.replace_pair, []
+
+    def counted(best, new, words, times, counts, where):
+        rewritten[-1] += len(where[best])
+        return plain(best, new, words, times, counts, where)
+
+    tokenizer.replace_pair = counted
+    try:
+        for texts in made_up_words(sizes).values():
+            rewritten.append(len(tokenizer.count_pieces(texts, 1024, 0)))
+            tokenizer.train_bpe(texts, 1024)
+    finally:
+        tokenizer.replace_pair = plain
+    return rewritten
 
 
 @contextlib.contextmanager
@@ -198,6 +223,8 @@ def grow(name: str, rounds: int) -> dict:
     }
     if name == "train_step":
         result["quadratic_share"] = quadratic_share(sizes, seconds)
+    if name == "bpe":
+        result["operations"] = fit(sizes, bpe_operations(sizes))
     return result
 
 

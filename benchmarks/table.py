@@ -137,8 +137,9 @@ GROWTHS = (
            ("clientes, quatro respostas cada", "clients, four answers each"),
            ("abaixo de um: as respostas de um mesmo instante são um lote só", "below one: answers of the same moment are one batch")),
     Growth("bpe", ("treinar o BPE à mão, pior caso", "train the hand-written BPE, worst case"), ("bytes", "bytes"),
-           ("mais que linear: as operações crescem como o texto, mas cada uma demora mais quando as tabelas de pedaços crescem",
-           "more than linear: the operations grow as the text, yet each takes longer as the tables of pieces grow"), above=True),
+           ("as operações crescem com expoente {bpe.operations.exponent:.2f}; o resto é que cada uma demora mais em tabelas maiores",
+           "the operations grow with exponent {bpe.operations.exponent:.2f}; the rest is that each takes longer in larger tables"),
+           above=True),
     Growth("grade", ("`afina grade`, dois por vez", "`afina grade`, two at a time"), ("entregas", "submissions"),
            ("linear: cada entrega em sua sala", "linear: each submission in a room of its own")),
 )  # fmt: skip

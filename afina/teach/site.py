@@ -26,7 +26,7 @@ import nbformat
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import colab_link, github_link, sources
+from afina.teach.notebooks import colab_link, deck_of, github_link, sources
 from afina.teach.quiz import as_markdown, as_page, names
 
 DOCUMENTS = ("*.md", "docs/*.md", "data/README.md", "models/*/README.md", "tasks/README.md", "pdf/*.md")
@@ -133,7 +133,8 @@ class Site:
         links = [("Abrir no Colab", colab_link(name, folder)), ("Baixar o notebook", f"{name}.ipynb")]
         if folder == "notebooks":
             source = re.sub(r"^\[Abrir no Colab\]\(.*$", "", source, flags=re.M).rstrip()
-            links += [("Apresentação em PDF", self.link(f"../{deck}", path)) for deck in self.decks(name[:2])]
+            if deck := deck_of(name[:2]):
+                links.append(("Apresentação em PDF", self.link(f"../pdf/{deck}.pdf", path)))
             links += [(f"Tarefa {task[1:]}", self.link(f"../{place}", path)) for task, place in self.tasks(name)]
         else:
             links += [
@@ -141,15 +142,6 @@ class Site:
             ]
             links += [("Todas as tarefas", self.link("../README.md", path))]
         return f"{source}\n\n{actions(links)}"
-
-    def decks(self, lesson: str) -> list[str]:
-        """The slides that show a lesson ("07")."""
-        found = []
-        for deck in sorted((self.root / "pdf" / "src").glob("[0-9]*.typ")):
-            shown = re.search(r"^\s*lessons: \((.*?)\)", deck.read_text(encoding="utf-8"), re.M)
-            if f'"{lesson}"' in shown[1]:
-                found.append(f"pdf/{deck.stem}.pdf")
-        return found
 
     def tasks(self, lesson: str) -> list[tuple[str, str]]:
         """(name, path) of the tasks of a lesson, and `lessons` the other way: the front page's table says which."""

@@ -699,7 +699,7 @@ card = model_card(
 )
 
 # %%
-written = (merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
+(merged_folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
 print(card[: card.index("Feito em")])
 
 # %% [markdown] id="gguf"
