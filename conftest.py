@@ -24,6 +24,7 @@ from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment, read_measure
 from afina.teach.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
+LONG = 60  # seconds; a run above it says which files took them
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,6 +51,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     measured = read_measured(config.rootpath)
     full = Counter(item.path for item in items)
     items.sort(key=lambda item: (-measured.get(item.path.stem, {"seconds": 30})["seconds"], -full[item.path]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time of a long run went, a line a file: setup, tests and teardown, whichever process had them."""
+    seconds = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.split("::")[0]] += report.duration
+    if (total := sum(seconds.values())) > LONG:
+        terminalreporter.section("seconds of each file", "=")
+        for file, taken in seconds.most_common(25):
+            terminalreporter.write_line(f"{taken:6.0f}  {taken / total:4.0%}  {file}")
 
 
 class TaskFile(IPyNbFile):

@@ -1,4 +1,5 @@
-"""Which versions carry the course, and which break it? Writes build/canary/report.md and report.json.
+"""Which versions carry the course, and which break it? Writes build/canary/report.md and report.json; with every set judged,
+docs/versoes.md too.
 
     make canary                                                  # or, in an environment of the course:
     python tests/canary.py [--sets control beyond] [--lessons 02 14] [--keep]
@@ -281,6 +282,8 @@ def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], le
     lines = [
         "# Canário das versões",
         "",
+        "Em que versões o curso roda, e em quais quebra. Quem escreve esta página é `make canary`: [como se lê](CONTRIBUTING.md).",
+        "",
         f"{date.today().isoformat()}, {platform.system()} {platform.machine()}. Testes de assinatura e aulas {' e '.join(lessons)}.",
         "",
         "| conjunto | Python | o que é | passaram | falharam | veredito |",
@@ -304,7 +307,7 @@ def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], le
         lines.append(f"- Versões que mudam: {', '.join(ours) or 'nenhuma das que o curso pede'}.")
         rest = len(one.differs) - len(ours)
         if rest:
-            lines.append(f"- E {rest} pacotes que elas trazem consigo: veja `report.json`.")
+            lines.append(f"- E {rest} pacotes que elas trazem consigo: `build/canary/report.json` as lista.")
         lines.append("- Segundos: " + ", ".join(f"{name} {value}" for name, value in one.seconds.items()) + ".")
     if missing:
         lines += ["", "## Pythons que não há nesta máquina", ""]
@@ -348,7 +351,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"canário: não há Python {version} aqui; perguntando pelas rodas…", flush=True)
         missing[version] = wheels_for(version, root, folder)
     write(folder, verdicts, missing, asked, args.lessons)
-    print((folder / "report.md").read_text(encoding="utf-8"))
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    if len(verdicts) == len(sets) and tuple(args.lessons) == LESSONS:  # what the READMEs show
+        replace_text(root / "docs" / "versoes.md", page)
+    print(page)
     return int(any(one.pinned and not one.ok for one in verdicts))
 
 
@@ -371,9 +377,13 @@ def write(folder: Path, verdicts: list[Verdict], missing: dict[str, str], asked:
         "report.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n",
         "report.md": report(verdicts, missing, asked, lessons),
     }.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        replace_text(folder / name, text)
+
+
+def replace_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

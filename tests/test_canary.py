@@ -1,6 +1,8 @@
 """The canary names what breaks: the set, the file, the test and the first error, here with stand-ins instead of environments."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,10 @@ ROOT = course_root()
 SOURCE = Path(sys.prefix) / "gpu-src"
 
 
-@pytest.fixture
-def broken(tmp_path):
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
     """The JUnit file of a real pytest run over a file that fails in three ways and passes in one."""
+    tmp_path = tmp_path_factory.mktemp("broken")
     (tmp_path / "test_apart.py").write_text(
         "import pytest\n"
         "def test_good(): pass\n"
@@ -76,6 +79,13 @@ def test_a_cell_that_ran_out_of_time_is_not_taken_for_a_break_of_its_library():
     assert canary.first_error(said).startswith("Timeout of 1800 seconds exceeded")
 
 
+def copy_of_requirements(folder):
+    (folder / "docs").mkdir(exist_ok=True)
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
 def judged(monkeypatch, tmp_path, broken, breaks_in):
     """main() with environments that are not built: the sets in `breaks_in` get the broken file's verdict."""
 
@@ -88,6 +98,7 @@ def judged(monkeypatch, tmp_path, broken, breaks_in):
 
     monkeypatch.setattr(canary, "judge", judge)
     monkeypatch.setattr(canary, "build_folder", lambda: tmp_path)
+    monkeypatch.setattr(canary, "course_root", lambda: copy_of_requirements(tmp_path))
     monkeypatch.setattr(canary, "find_python", lambda version: sys.executable if version == "3.12" else None)
     monkeypatch.setattr(canary, "wheels_for", lambda version, root, folder: f"há rodas para {version}")
     code = canary.main([])
@@ -119,6 +130,13 @@ def test_a_newer_set_that_breaks_is_reported_and_no_failure(monkeypatch, tmp_pat
         ("beyond", 5),
         ("python3.12", 20),
     ]
+    shown = tmp_path / "docs" / "versoes.md"
+    assert "| beyond | 3.11.7 | as mais novas de tudo (só o torch fica) | 5 | 0 | passa |" in shown.read_text(
+        encoding="utf-8"
+    )
+    shown.unlink()
+    (tmp_path / "canary" / "report.json").unlink()
+    assert canary.main(["--sets", "beyond"]) == 0 and not shown.exists()  # a part is no page
 
 
 @pytest.mark.parametrize("name", ["control", "python3.12"])
@@ -159,6 +177,15 @@ def test_the_sets_are_the_pins_the_bounds_and_everything():
 def test_the_supported_pythons_are_those_of_the_readme():
     text = (ROOT / "README.en.md").read_text(encoding="utf-8")
     assert "Python {}, {} or {}".format(*canary.SUPPORTED) in text
+
+
+@pytest.mark.parametrize("version", canary.SUPPORTED)
+def test_the_page_of_versions_has_a_verdict_on_each_python(version):
+    page = (ROOT / "docs" / "versoes.md").read_text(encoding="utf-8")
+    judged = re.findall(
+        rf"^\| (?:control|python{re.escape(version)}) \| {re.escape(version)}\.\d+ \|.*\| (\S+) \|$", page, re.M
+    )
+    assert judged == ["passa"] or f"- Python {version}: há uma roda" in page
 
 
 def test_differences_know_extras_names_and_what_is_gone():

@@ -174,6 +174,7 @@ class Site:
             "docs/adaptar",
             "docs/escala",
             "docs/arquitetura",
+            "docs/versoes",
             "docs/CONTRIBUTING",
             "docs/lancamento",
         ]
