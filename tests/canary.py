@@ -275,6 +275,7 @@ ABOUT = {
     "inside": "as mais novas dentro do que o Unsloth fixado aceita",
     "beyond": "as mais novas de tudo (só o torch fica)",
 }
+STEPS = {"install": "instalação", "checks": "testes e aulas"}
 
 
 def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> str:
@@ -308,7 +309,7 @@ def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], le
         rest = len(one.differs) - len(ours)
         if rest:
             lines.append(f"- E {rest} pacotes que elas trazem consigo: `build/canary/report.json` as lista.")
-        lines.append("- Segundos: " + ", ".join(f"{name} {value}" for name, value in one.seconds.items()) + ".")
+        lines.append("- Segundos: " + ", ".join(f"{STEPS[name]} {value}" for name, value in one.seconds.items()) + ".")
     if missing:
         lines += ["", "## Pythons que não há nesta máquina", ""]
         lines += [f"- Python {version}: {said}." for version, said in missing.items()]
