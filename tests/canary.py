@@ -283,7 +283,7 @@ def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], le
     lines = [
         "# Canário das versões",
         "",
-        "Em que versões o curso roda, e em quais quebra. Quem escreve esta página é `make canary`: [como se lê](CONTRIBUTING.md).",
+        "Em que versões o curso roda, e em quais quebra. Quem escreve esta página é `make canary`; `docs/CONTRIBUTING.md` diz como se lê.",
         "",
         f"{date.today().isoformat()}, {platform.system()} {platform.machine()}. Testes de assinatura e aulas {' e '.join(lessons)}.",
         "",
@@ -351,11 +351,9 @@ def main(argv: list[str] | None = None) -> int:
     for version in lacking if not args.sets else ():
         print(f"canário: não há Python {version} aqui; perguntando pelas rodas…", flush=True)
         missing[version] = wheels_for(version, root, folder)
-    write(folder, verdicts, missing, asked, args.lessons)
-    page = (folder / "report.md").read_text(encoding="utf-8")
-    if len(verdicts) == len(sets) and tuple(args.lessons) == LESSONS:  # what the READMEs show
-        replace_text(root / "docs" / "versoes.md", page)
-    print(page)
+    page = [root / "docs" / "versoes.md"] if len(verdicts) == len(sets) and tuple(args.lessons) == LESSONS else []
+    write(folder, verdicts, missing, asked, args.lessons, *page)
+    print((folder / "report.md").read_text(encoding="utf-8"))
     return int(any(one.pinned and not one.ok for one in verdicts))
 
 
@@ -370,21 +368,18 @@ def earlier(folder: Path, lessons: list[str]) -> tuple[list[Verdict], dict[str, 
     ]
 
 
-def write(folder: Path, verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> None:
-    """report.md and report.json, after every set: a run that is cut short keeps what it found."""
+def write(
+    folder: Path, verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str], *pages: Path
+) -> None:
+    """report.md and report.json, after every set: a run that is cut short keeps what it found. `pages` are the report too."""
     rows = [vars(one) | {"ok": one.ok} for one in verdicts]
     told = {"date": date.today().isoformat(), "lessons": lessons, "sets": rows, "missing_pythons": missing}
-    for name, text in {
-        "report.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n",
-        "report.md": report(verdicts, missing, asked, lessons),
-    }.items():
-        replace_text(folder / name, text)
-
-
-def replace_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    text = report(verdicts, missing, asked, lessons)
+    files = {folder / "report.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n"}
+    for path, content in (files | dict.fromkeys([folder / "report.md", *pages], text)).items():
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(path)
 
 
 if __name__ == "__main__":
