@@ -37,7 +37,7 @@ test-cluster: $(CLUSTER)
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
 test-colab: $(READY)
-	@$(PY) tests/colab_room.py --python "$(COLAB_PYTHON)"
+	@$(PY) workshop/colab_room.py --python "$(COLAB_PYTHON)"
 
 # The site built and opened in a headless Chromium, where there is one.
 test-site: $(SITE)
@@ -46,7 +46,7 @@ test-site: $(SITE)
 # Do newer versions break the course? Fresh environments, some minutes each; the report is build/canary/report.md, or `make canary SETS="beyond"`.
 SETS ?=
 canary: $(READY) $(GPU_SOURCE)
-	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) tests/canary.py $(if $(SETS),--sets $(SETS))
+	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) workshop/canary.py $(if $(SETS),--sets $(SETS))
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
@@ -54,12 +54,12 @@ lab: $(READY)
 # Rebuild the notebooks whose source changed, or `make notebooks LESSONS="02"`.
 notebooks: $(READY)
 	@$(VENV)/bin/ruff format --quiet notebooks/src
-	@$(PY) -m afina.teach.notebooks $(LESSONS)
+	@$(PY) -m workshop.notebooks $(LESSONS)
 
 # Rebuild the tasks whose source changed, or `make tasks TASKS="t01"`: the student's notebook and the worked solution.
 tasks: $(READY)
 	@$(VENV)/bin/ruff format --quiet tasks
-	@$(PY) -m afina.teach.tasks $(TASKS)
+	@$(PY) -m workshop.tasks $(TASKS)
 
 # Grade a folder of submitted tasks: `make grade SUBMISSIONS=folder OUT=folder`.
 grade: $(READY)
@@ -72,15 +72,15 @@ models: $(READY)
 
 # The slides of pdf/, from pdf/src, or `make slides DECKS="03"`.
 slides: $(READY)
-	@$(PY) -m afina.teach.slides $(DECKS)
+	@$(PY) -m workshop.slides $(DECKS)
 
 # The course as static pages in build/site (installs Sphinx the first time).
 site: $(SITE)
-	@$(PY) -m afina.teach.site
+	@$(PY) -m workshop.site
 
 # Give the course another public address everywhere, a fork's: `make stamp REPOSITORY=https://github.com/you/fork BRANCH=main`.
 stamp: $(READY)
-	@$(PY) -m afina.teach.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
+	@$(PY) -m workshop.stamp $(if $(REPOSITORY),"$(REPOSITORY)") $(if $(BRANCH),--branch "$(BRANCH)")
 
 # Every performance claim again, on a quiet machine, then the READMEs' tables; or `make bench BENCHMARKS="gpt serve"`.
 BENCHMARKS ?= data_prep data_scale validator bpe gpt classify bert sft train cloud serve grade growth

@@ -20,8 +20,8 @@ import pytest
 from nbval.plugin import IPyNbFile
 
 from afina.runtime import arm_network_guard
-from afina.teach.notebooks import CELL_TIMEOUT, lesson_environment, read_measured
-from afina.teach.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
+from workshop.notebooks import CELL_TIMEOUT, lesson_environment, read_measured
+from workshop.tasks import NOT_PRINTED, assemble, came_to_its_end, tasks
 
 NBVAL_DEFAULT_TIMEOUT = 2000
 LONG = 60  # seconds; a run above it says which files took them

@@ -20,12 +20,12 @@ COMMANDS = {
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
     "serve": ("afina.serve", "serve um checkpoint: API como a da OpenAI e página de conversa"),
     "feedback": ("afina.serve.feedback", "as opiniões da página: lista, e exporta para treino"),
-    "course": ("afina.teach.course", "executa as aulas e mostra o resultado"),
+    "course": ("workshop.course", "executa as aulas e mostra o resultado"),
     "grade": (
-        "afina.teach.grade",
+        "workshop.grade.room",
         "corrige uma pasta de tarefas entregues, cada uma isolada, com retorno por estudante",
     ),
-    "doctor": ("afina.teach.doctor", "relatório do ambiente para colar em uma issue"),
+    "doctor": ("afina.doctor", "relatório do ambiente para colar em uma issue"),
 }
 
 

@@ -157,8 +157,8 @@ def bpe_operations(sizes: list[int]) -> list[int]:
 def grade(folder: Path, sizes: list[int]) -> Iterator[Timed]:
     import nbformat
 
-    from afina.teach.grade import grade_folder
-    from afina.teach.tasks import solution, tasks
+    from workshop.grade.room import grade_folder
+    from workshop.tasks import solution, tasks
 
     (task,) = tasks(wanted=["t01"])
     for size in sizes:

@@ -1,4 +1,4 @@
-"""Sphinx's settings for the site. `make site` stages the pages (afina.teach.site) and reads this; nothing is fetched, here or there."""
+"""Sphinx's settings for the site. `make site` stages the pages (workshop.site) and reads this; nothing is fetched, here or there."""
 
 import functools
 import html
@@ -14,8 +14,8 @@ from sphinx.search.pt import SearchPortuguese
 from sphinx.util.docutils import SphinxTranslator
 
 from afina import __version__
-from afina.teach.notebooks import BRANCH, REPOSITORY
-from afina.teach.site import plain, searched
+from workshop.notebooks import BRANCH, REPOSITORY
+from workshop.site import plain, searched
 
 HERE = Path(__file__).parent
 

@@ -1,5 +1,5 @@
 
-// Part of the search page's language data: see Search in docs/conf.py. The word that `searched` and `plain` of afina.teach.site make.
+// Part of the search page's language data: see Search in docs/conf.py. The word that `searched` and `plain` of workshop.site make.
 const plain = word => word.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 const ENDINGS = [["cao", "ção"], ["ancia", "ância"], ["encia", "ência"], ["avel", "ável"], ["ivel", "ível"]];
 const searched = word => ENDINGS.reduce(

@@ -11,9 +11,9 @@ from transformers import BertForMaskedLM, BertTokenizerFast, DataCollatorWithPad
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import build
 from afina.tune import bert
 from afina.tune.base import HELD_OUT, bert_texts
+from workshop.notebooks import build
 
 FOLDER = course_root() / "models" / "bert-pt"
 NAMES = ("positivo", "negativo", "neutro")

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import canary
 import pytest
 
 from afina.runtime import course_root
+from workshop import canary
 
 ROOT = course_root()
 SOURCE = Path(sys.prefix) / "gpu-src"

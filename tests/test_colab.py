@@ -11,8 +11,8 @@ import pytest
 
 from afina import colab
 from afina.runtime import course_root
-from afina.teach.notebooks import BRANCH, REPOSITORY, SETUP
-from afina.teach.tasks import tasks
+from workshop.notebooks import BRANCH, REPOSITORY, SETUP
+from workshop.tasks import tasks
 
 ROOT = course_root()
 GPU_FILE = (ROOT / "requirements-gpu.txt").read_text(encoding="utf-8")
@@ -159,7 +159,7 @@ def test_a_gpu_is_one_that_the_driver_lists(program, has, tmp_path, monkeypatch)
 
 def test_the_lists_of_what_colab_has_are_exact_and_hold_no_torch():
     for version in ("3.12", "3.13"):
-        lines = (ROOT / "tests" / "colab" / f"python-{version}.txt").read_text(encoding="utf-8").splitlines()
+        lines = (ROOT / "workshop" / "colab" / f"python-{version}.txt").read_text(encoding="utf-8").splitlines()
         pins = [line for line in lines if not line.startswith("#")]
         assert len(pins) > 300 and all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in pins)
         assert not {"torch", "torchvision", "torchaudio"} & {pin.split("==")[0] for pin in pins}

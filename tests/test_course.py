@@ -18,8 +18,8 @@ import torch
 
 import conftest
 from afina.errors import CourseError
-from afina.teach import course, notebooks
 from afina.teach.check import check
+from workshop import course, notebooks
 
 PASSES = """\
 # %% [markdown]
@@ -154,7 +154,7 @@ def test_the_longest_lesson_first_and_only_what_fits_in_memory(monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
 def test_ctrl_c_leaves_no_kernel_behind(small_course):
     add_lesson(small_course, "03_waits", MEETS.format(mine="pid", other="nunca"))
-    command = [sys.executable, "-c", "import sys; from afina.teach.course import main; sys.exit(main(['03']))"]
+    command = [sys.executable, "-c", "import sys; from workshop.course import main; sys.exit(main(['03']))"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=small_course)
     limit = time.monotonic() + 60
     while not (small_course / "pid").exists() or not (small_course / "pid").read_text():

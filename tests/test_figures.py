@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from afina.runtime import course_root
 from afina.teach import figures
-from afina.teach.notebooks import sources
+from workshop.notebooks import sources
 
 TOKENS, WEIGHTS = ["banco", "perto", "rio"], [0.45, 0.1, 0.45]
 DRAWN = {

@@ -4,13 +4,13 @@ import re
 
 import nbformat
 import pytest
-from gates import text_link_problems
 
 from afina import cli
 from afina.runtime import course_root
 from afina.teach.figures import course_map_svg
-from afina.teach.notebooks import build, colab_link, minutes, read_measured, same_cells, sources
-from afina.teach.tasks import tasks
+from workshop.gates import text_link_problems
+from workshop.notebooks import build, colab_link, minutes, read_measured, same_cells, sources
+from workshop.tasks import tasks
 
 ROOT = course_root()
 READMES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.en.md")]

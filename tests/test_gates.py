@@ -6,11 +6,11 @@ import unicodedata
 
 import nbformat
 import pytest
-from gates import problems
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from afina.runtime import course_root
-from afina.teach.notebooks import SETUP, ficha, sources
+from workshop.gates import problems
+from workshop.notebooks import SETUP, ficha, sources
 
 ROOT = course_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -16,10 +16,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach import grade
 from afina.teach.check import NotYet, difference, expect
-from afina.teach.grade import Isolation, find_submissions, grade_file, grade_folder, isolation, write_reports
-from afina.teach.tasks import NOT_PRINTED, assemble, imported, load, solution, student
+from workshop.grade import room as grade
+from workshop.grade.room import Isolation, find_submissions, grade_file, grade_folder, isolation, write_reports
+from workshop.tasks import NOT_PRINTED, assemble, imported, load, solution, student
 
 ROOT = course_root()
 GOOD = """\
@@ -55,7 +55,7 @@ expect(double(2), 4, "o dobro de dois")
 expect(half(4), 2, "a metade de quatro")
 """
 KEY = """
-from afina.teach.tasks import Hidden
+from workshop.tasks import Hidden
 
 def hidden(rng):
     numbers = [rng.randint(10, 99) for _ in range(5)]

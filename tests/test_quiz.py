@@ -12,7 +12,7 @@ import pytest
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import quiz as quizzes
-from afina.teach.notebooks import build, sources
+from workshop.notebooks import build, sources
 
 ROOT = course_root()
 NAMES = quizzes.names()

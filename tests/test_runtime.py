@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from afina import runtime
+from afina import doctor, runtime
 from afina.errors import CourseError, NetworkBlocked
 from afina.runtime import Runtime, course_root, progress
-from afina.teach import doctor
-from afina.teach.notebooks import lesson_environment
+from workshop.notebooks import lesson_environment
 
 
 @pytest.fixture

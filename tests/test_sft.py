@@ -24,9 +24,9 @@ from afina.data.clean import clean
 from afina.data.synthetic import catalogue_lines
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import build
 from afina.tune import evaluate, export, sft
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
+from workshop.notebooks import build
 
 QUICK = TrainSettings(batch_size=4, accumulation=1, learning_rate=1e-2, warmup_steps=0, max_seq_length=64, max_steps=4)
 TITLES = ("Caltor Red Tin Mug, 8 oz", "Luma Blue Sundial", "Wexvik Teal Yoga Mat", "Zuri Pink Radio", "Juntor Navy Wok")

@@ -21,9 +21,9 @@ from browser import CHROMIUM, browser
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import quiz as quizzes
-from afina.teach import site as sites
-from afina.teach.notebooks import colab_link, github_link, sources
-from afina.teach.tasks import tasks
+from workshop import site as sites
+from workshop.notebooks import colab_link, github_link, sources
+from workshop.tasks import tasks
 
 ROOT = course_root()
 LESSONS = [f"notebooks/{path.stem}" for path in sources(ROOT)]
@@ -179,7 +179,7 @@ def site(tmp_path_factory):
     pytest.importorskip("sphinx_book_theme", reason="precisa de requirements-site.txt: make test-site")
     pytest.importorskip("myst_nb", reason="precisa de requirements-site.txt: make test-site")
     out = tmp_path_factory.mktemp("site") / "site"
-    command = [sys.executable, "-m", "afina.teach.site", "--out", str(out)]
+    command = [sys.executable, "-m", "workshop.site", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

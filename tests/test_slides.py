@@ -8,8 +8,8 @@ import pytest
 import typst
 
 from afina.runtime import course_root
-from afina.teach import slides
-from afina.teach.notebooks import github_link, sources
+from workshop import slides
+from workshop.notebooks import github_link, sources
 
 ROOT = course_root()
 DECKS = [path.stem for path in slides.decks(ROOT)]

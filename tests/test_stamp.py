@@ -11,8 +11,8 @@ import pytest
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach import stamp
-from afina.teach.notebooks import REPOSITORY, SETUP, renew_text
+from workshop import stamp
+from workshop.notebooks import REPOSITORY, SETUP, renew_text
 
 ROOT = course_root()
 OLD = REPOSITORY.removeprefix("https://github.com/")
@@ -55,9 +55,7 @@ def copy(tmp_path_factory):
         if (ROOT / name).is_file() and not re.match(r"pdf/(src/)?0[1-8]_.*\.(typ|py|pdf)$", name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    stamped = run(
-        folder, "-m", "afina.teach.stamp", "git@github.com:escola-exemplo/curso.de-llm.git", "--branch", BRANCH
-    )
+    stamped = run(folder, "-m", "workshop.stamp", "git@github.com:escola-exemplo/curso.de-llm.git", "--branch", BRANCH)
     assert stamped.returncode == 0, stamped.stdout + stamped.stderr
     return folder
 
@@ -81,7 +79,7 @@ def test_nothing_else_changes(copy):
 
 
 def test_the_gates_hold_in_the_copy(copy):
-    checked = run(copy, "-m", "afina.teach.tasks", "--check")
+    checked = run(copy, "-m", "workshop.tasks", "--check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     chosen = (
         "(front_door and not links_and_pictures) or passes_every_gate and (00 or 17)"  # the links lead to nine PDFs

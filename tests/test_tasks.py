@@ -12,9 +12,9 @@ import pytest
 
 from afina.runtime import course_root
 from afina.teach.check import BLANK
-from afina.teach.grade import Isolation, Kernel, Room, grade_notebook
-from afina.teach.notebooks import same_cells
-from afina.teach.tasks import LEVELS, SEED, solution, student, tasks, wrong
+from workshop.grade.room import Isolation, Kernel, Room, grade_notebook
+from workshop.notebooks import same_cells
+from workshop.tasks import LEVELS, SEED, solution, student, tasks, wrong
 
 ROOT = course_root()
 TASKS = tasks(ROOT)

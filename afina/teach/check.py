@@ -120,7 +120,7 @@ PROBE_MIME = "application/x-afina-probe"
 def probe(code: str, inputs: str, namespace: dict) -> None:
     """In a student's kernel: run the grader's `code` on `inputs` (JSON) and publish what came out, for it to judge outside.
 
-    `code` is an expression, or statements that set `output`; see `afina.teach.tasks`. No expected value ever comes here.
+    `code` is an expression, or statements that set `output`; see `workshop.tasks`. No expected value ever comes here.
     """
     from IPython.display import display
 

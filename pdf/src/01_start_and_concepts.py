@@ -1,7 +1,7 @@
 """Figures of deck 01: the diagrams of lessons 00 and 01, and charts of what the executed lessons measured."""
 
 from afina.teach import figures
-from afina.teach.slides import cell_picture, flatter, numbers, said
+from workshop.slides import cell_picture, flatter, numbers, said
 
 
 def context_accuracy():

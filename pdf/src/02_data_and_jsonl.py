@@ -7,7 +7,7 @@ import pandas as pd
 
 from afina.runtime import course_root
 from afina.teach import figures
-from afina.teach.slides import cell_picture, flatter, said
+from workshop.slides import cell_picture, flatter, said
 
 ROOT = course_root()
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from afina.gpt.loader import Windows
-from afina.teach.slides import cell_picture, flatter, numbers, said
+from workshop.slides import cell_picture, flatter, numbers, said
 
 
 def languages():

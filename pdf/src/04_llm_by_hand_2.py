@@ -3,7 +3,7 @@
 import ast
 
 from afina.teach import figures
-from afina.teach.slides import said
+from workshop.slides import said
 
 
 def first_weights():

@@ -14,7 +14,7 @@ from afina.gpt.loader import IGNORED
 from afina.gpt.tokenizer import load_tokenizer
 from afina.runtime import SEED, course_root
 from afina.teach import figures
-from afina.teach.slides import cell_picture, flatter, said
+from workshop.slides import cell_picture, flatter, said
 
 ROOT = course_root()
 

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 from afina.teach import figures
-from afina.teach.slides import cell_picture, flatter, said
+from workshop.slides import cell_picture, flatter, said
 
 
 def bars(values, labels, color, alt, height=2.8):

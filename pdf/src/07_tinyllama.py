@@ -7,8 +7,8 @@ import pandas as pd
 
 from afina.runtime import course_root
 from afina.teach import figures
-from afina.teach.slides import cell_picture, flatter, said
 from afina.tune.evaluate import NAMES
+from workshop.slides import cell_picture, flatter, said
 
 ROOT = course_root()
 

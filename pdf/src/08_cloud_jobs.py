@@ -1,7 +1,7 @@
 """Figures of deck 08: the diagrams of lessons 15 and 16."""
 
 from afina.teach import figures
-from afina.teach.slides import flatter
+from workshop.slides import flatter
 
 PICTURES = {
     "job_states": lambda: (figures.job_states(), figures.JOB_STATES_ALT),

@@ -8,7 +8,7 @@ import json
 from random import Random
 
 from afina.data.clean import clean
-from afina.teach.tasks import Hidden, Wrong
+from workshop.tasks import Hidden, Wrong
 
 WORDS = [
     "mesa",

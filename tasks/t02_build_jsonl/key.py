@@ -3,7 +3,7 @@
 import json
 from random import Random
 
-from afina.teach.tasks import Hidden, Wrong
+from workshop.tasks import Hidden, Wrong
 
 SYSTEM = "Você descreve produtos de uma loja, em poucas frases e sem exagero."
 WORDS = [

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 
-from afina.teach.tasks import Hidden, Wrong
+from workshop.tasks import Hidden, Wrong
 
 LAYER = """
 base = Conv1D(*np.shape(inputs["weight"]))

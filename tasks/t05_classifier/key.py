@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 
 from afina.data.corpora import reviews
-from afina.teach.tasks import Hidden, Wrong
+from workshop.tasks import Hidden, Wrong
 
 TOKENS, WEIGHTS, GOAL = 16_000, 100_000, 0.70
 SPENT = "[model.tokens_read, model.weights_that_learn]"

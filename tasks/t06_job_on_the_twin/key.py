@@ -7,7 +7,7 @@ import jupytext
 
 from afina.jsonl import estimate
 from afina.runtime import course_root
-from afina.teach.tasks import Hidden, Wrong
+from workshop.tasks import Hidden, Wrong
 
 # the given cell, once more: a student's notebook may have changed its own copy
 CELLS = jupytext.read(Path(__file__).with_name("src.py"), fmt="py:percent").cells

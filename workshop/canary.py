@@ -2,7 +2,7 @@
 docs/versoes.md too.
 
     make canary                                                  # or, in an environment of the course:
-    python tests/canary.py [--sets control beyond] [--lessons 02 14] [--keep]
+    python workshop/canary.py [--sets control beyond] [--lessons 02 14] [--keep]
 
 Every set is a fresh environment under build/canary/, always with the pinned torch, put in first and alone:
 

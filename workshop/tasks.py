@@ -1,9 +1,9 @@
 """Graded tasks as text: `tasks/tNN_name/src.py` becomes the student's notebook and the worked solution.
 
-    python -m afina.teach.tasks            # rebuild the tasks whose source changed (make tasks)
-    python -m afina.teach.tasks t01        # rebuild these
-    python -m afina.teach.tasks --check    # fail if a notebook is not its source
-    python -m afina.teach.tasks --text     # renew prose and the setup cell only: nothing runs, outputs stay
+    python -m workshop.tasks            # rebuild the tasks whose source changed (make tasks)
+    python -m workshop.tasks t01        # rebuild these
+    python -m workshop.tasks --check    # fail if a notebook is not its source
+    python -m workshop.tasks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
 A task is a folder of four files, of which people edit two:
 
@@ -77,7 +77,7 @@ import nbformat
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import SETUP, execute, renew_text, same_cells, tidy, write_notebook
+from workshop.notebooks import SETUP, execute, renew_text, same_cells, tidy, write_notebook
 
 LEVELS = {"easy": "fácil", "core": "essencial", "stretch": "desafio"}
 HERE = "...  # escreva aqui"
@@ -441,7 +441,7 @@ def _refusal(names: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.teach.tasks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m workshop.tasks", description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help='names, such as "t01"')
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
     parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")

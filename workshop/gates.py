@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import nbformat
 
-from afina.teach.notebooks import SETUP
+from workshop.notebooks import SETUP
 
 MAX_BYTES = 300_000
 MAX_CELL_LINES = 40

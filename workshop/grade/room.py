@@ -5,8 +5,8 @@
 SUBMISSIONS is a folder of notebooks, `ana.ipynb` or `ana/t01.ipynb`. FOLDER receives `notas.csv` (one row a submission, one column a
 criterion), `junit.xml`, `index.html` (the class) and `alunos/*.html` (one page a student).
 
-How a submission runs: `afina.teach.tasks.assemble` puts its answers into the official notebook; a kernel runs it inside
-`afina.teach.sandbox`, with limits on time, memory, output, files and processes. A cell that hangs or kills the kernel is left out
+How a submission runs: `workshop.tasks.assemble` puts its answers into the official notebook; a kernel runs it inside
+`workshop.grade.sandbox`, with limits on time, memory, output, files and processes. A cell that hangs or kills the kernel is left out
 and the rest runs again, so it costs only its own points. Then the hidden inputs of `key.py` go in and what comes out is compared here.
 """
 
@@ -42,11 +42,12 @@ import zmq
 from jupyter_client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
+import afina
 from afina.errors import CourseError
 from afina.runtime import course_root, progress
 from afina.teach.check import BLANK, PROBE_MIME, difference, shown
-from afina.teach.notebooks import github_link, lesson_environment
-from afina.teach.tasks import (
+from workshop.notebooks import github_link, lesson_environment
+from workshop.tasks import (
     LEVELS,
     NOT_PRINTED,
     SEED,
@@ -138,7 +139,7 @@ class Room:
         """Built from nothing: no key or token of the grader's gets in."""
         kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "SYSTEMROOT", "TZ") if name in os.environ}
         lesson = lesson_environment()
-        package = str(Path(__file__).resolve().parents[2])
+        package = str(Path(afina.__file__).resolve().parents[1])
         python_path = os.pathsep.join([lesson.pop("PYTHONPATH").split(os.pathsep)[0], package])
         home = str(self.folder)
         return kept | lesson | {
@@ -150,7 +151,7 @@ class Room:
     def command(self, command: list[str]) -> list[str]:
         if sys.platform != "linux":
             return command
-        package = Path(__file__).resolve().parents[1]
+        package = Path(afina.__file__).resolve().parent
         course = course_root()
         system = [
             *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt"),

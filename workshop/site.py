@@ -1,6 +1,6 @@
 """The course as static pages: the executed notebooks and documents become `build/site/`, for a browser with no network and no kernel.
 
-    python -m afina.teach.site            # make site
+    python -m workshop.site            # make site
 
 `stage` writes what Sphinx reads (settings: docs/conf.py) to `build/site-src/`: the same texts, in which every link leads to a page,
 to a file beside the pages or to the public repository; a quiz is the widget of `quiz.as_page`; a picture carries its description; and the
@@ -26,8 +26,8 @@ import nbformat
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import colab_link, deck_of, github_link, sources
 from afina.teach.quiz import as_markdown, as_page, names
+from workshop.notebooks import colab_link, deck_of, github_link, sources
 
 DOCUMENTS = ("*.md", "docs/*.md", "data/README.md", "models/*/README.md", "tasks/README.md", "pdf/*.md")
 DOWNLOADS = (".ipynb", ".pdf", ".csv", ".json", ".jsonl", ".gz")  # other files are read in the repository
@@ -313,7 +313,7 @@ def build(root: Path, out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.teach.site", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m workshop.site", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=course_root() / "build" / "site", help="folder of the pages")
     out = parser.parse_args(argv).out.resolve()
     try:

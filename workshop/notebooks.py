@@ -1,9 +1,9 @@
 """From text to notebook: `notebooks/src/NN_name.py` (py:percent) becomes `notebooks/NN_name.ipynb`, executed and measured.
 
-    python -m afina.teach.notebooks            # rebuild the notebooks whose source changed
-    python -m afina.teach.notebooks 02 03      # rebuild these
-    python -m afina.teach.notebooks --check    # fail if a notebook is not its source
-    python -m afina.teach.notebooks --text     # renew prose and the setup cell only: nothing runs, outputs stay
+    python -m workshop.notebooks            # rebuild the notebooks whose source changed
+    python -m workshop.notebooks 02 03      # rebuild these
+    python -m workshop.notebooks --check    # fail if a notebook is not its source
+    python -m workshop.notebooks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
 Cell ids are stable: the `id="…"` that the source gives, else a hash of the cell's text. Three things are filled in here so
 that they live once: the setup cell (an empty cell with `id="setup"`), a quiz to read (`{{quiz NAME}}`) and the ficha
@@ -31,13 +31,14 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+import afina
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach.figures import architecture_svg, course_map_svg
 from afina.teach.quiz import as_markdown
 
 CELL_TIMEOUT = 600  # seconds: ten times what the longest takes alone, since two lessons may share a slow machine
-# Where the public course lives; `make stamp` (afina.teach.stamp) writes these two, and every place that shows them.
+# Where the public course lives; `make stamp` (workshop.stamp) writes these two, and every place that shows them.
 REPOSITORY = "https://github.com/afina-curso/afina"
 BRANCH = "main"
 SETUP = f'''\
@@ -73,7 +74,7 @@ class Run:
 
 def lesson_environment() -> dict[str, str]:
     """The environment of a lesson's kernel: cpu profile, offline, silent bars, guard armed before the first cell."""
-    guard = str(Path(__file__).resolve().parent.parent / "offline")
+    guard = str(Path(afina.__file__).resolve().parent / "offline")
     path = os.pathsep.join(filter(None, [guard, os.environ.get("PYTHONPATH", "")]))
     return {
         "AFINA_PROFILE": "cpu",
@@ -313,7 +314,7 @@ def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.teach.notebooks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workshop.notebooks", description=__doc__)
     parser.add_argument("lessons", nargs="*", help='numbers or names, such as "02"')
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
     parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")

@@ -1,10 +1,10 @@
 """A simulated Colab: every lesson and task as a student opens it there, in a fresh machine without the repository.
 
-    python tests/colab_room.py --python python3.13                 # each lesson's setup cell and the three cells after it
-    python tests/colab_room.py --python python3.13 --cells 0 00 14    # these lessons, every cell
-    python tests/colab_room.py --python python3.12 --no-torch      # only the installation: nothing that needs torch
+    python workshop/colab_room.py --python python3.13                 # each lesson's setup cell and the three cells after it
+    python workshop/colab_room.py --python python3.13 --cells 0 00 14    # these lessons, every cell
+    python workshop/colab_room.py --python python3.12 --no-torch      # only the installation: nothing that needs torch
 
-The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list (tests/colab/) and git's
+The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list (workshop/colab/) and git's
 address of the course leads to a copy of this repository's HEAD. The setup cell's bytes are the committed ones. What is proved:
 nothing preinstalled changes version but what the cell says; `pip check` has no new complaint; torch and numpy stay; every file of
 data/ and models/ arrives whole; the lesson runs on in the same kernel. What cannot be: a GPU, Unsloth, Google's own kernel.
@@ -38,7 +38,7 @@ ASK = "import sys; sys.path.insert(0, {!r}); import colab, json; print(json.dump
 
 def enter(system: str, empty: str, shown: dict[str, str], command: list[str]) -> None:
     """Become `command` in a root built in the folder `empty`: the one of `system`, plus the folders `shown` {place: real path}."""
-    from afina.teach.sandbox import BIND, NEWNS, NEWUSER, PRIVATE, REC, call, libc, mount
+    from workshop.grade.sandbox import BIND, NEWNS, NEWUSER, PRIVATE, REC, call, libc, mount
 
     uid, gid = os.getuid(), os.getgid()
     call(libc.unshare, NEWNS | (NEWUSER if uid else 0))
@@ -215,14 +215,14 @@ def main() -> int:
     )
     parser.add_argument("--cells", type=int, default=3, help="code cells after the setup cell; 0 is all")
     args = parser.parse_args()
-    probe = Machine(Path(tempfile.mkdtemp(prefix="afina-probe-")), args.system, ROOT / "tests")
+    probe = Machine(Path(tempfile.mkdtemp(prefix="afina-probe-")), args.system, ROOT / "workshop")
     python = args.python if args.python.startswith("/") else shutil.which(args.python)
     number = probe.output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.base_prefix)").split()
     version, real = number[0], f"{number[1]}/bin/python{number[0]}"
     shutil.rmtree(probe.home)
-    packages = ROOT / "tests" / "colab" / f"python-{version}.txt"
+    packages = ROOT / "workshop" / "colab" / f"python-{version}.txt"
     if not packages.exists():
-        sys.exit(f"Colab has no image with Python {version} that we know: tests/colab/ holds 3.12 and 3.13")
+        sys.exit(f"Colab has no image with Python {version} that we know: workshop/colab/ holds 3.12 and 3.13")
     where = Path(args.system).name  # each Linux has its own: a virtual environment leads to the Python that made it
     base = ROOT / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
     prepare_python(base, args.system, real, packages, "" if args.no_torch else args.torch)
@@ -239,7 +239,7 @@ def main() -> int:
 
 def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) -> int:
     """Open the chosen notebooks one after the other in one new machine, and compare what it was with what it is."""
-    from afina.teach.notebooks import BRANCH, REPOSITORY
+    from workshop.notebooks import BRANCH, REPOSITORY
 
     shutil.copytree(
         base, home / "python", symlinks=True, copy_function=os.link

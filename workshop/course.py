@@ -25,7 +25,7 @@ from rich.table import Table
 from afina import __version__
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import Run, execute, kill, read_measured, sources, write_notebook
+from workshop.notebooks import Run, execute, kill, read_measured, sources, write_notebook
 
 WAITING, RUNNING, PASSED, FAILED = "na fila", "rodando", "✔ passou", "✘ falhou"
 AT_ONCE = min(2, os.cpu_count() or 1)  # kernels; no lesson waits for another's files

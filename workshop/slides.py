@@ -1,8 +1,8 @@
 """The slides: `pdf/src/NN_name.typ` becomes `pdf/NN_name.pdf` and, for whoever speaks, the notes `pdf/NN_name.md`.
 
-    python -m afina.teach.slides            # build the decks
-    python -m afina.teach.slides 03         # build this one
-    python -m afina.teach.slides --check    # fail if a PDF or its notes are not their source
+    python -m workshop.slides            # build the decks
+    python -m workshop.slides 03         # build this one
+    python -m workshop.slides --check    # fail if a PDF or its notes are not their source
 
 How a deck is written stands at the head of `pdf/src/theme.typ`. The same sources give the same bytes on every run, in any
 folder: no clock, no fonts of the system. Every PDF is PDF/UA-1, so a figure without a description stops the build.
@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import figures
-from afina.teach.notebooks import colab_link, github_link, sources
+from workshop.notebooks import colab_link, github_link, sources
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu Sans, the letters of the figures
 
@@ -185,7 +185,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.teach.slides", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workshop.slides", description=__doc__)
     parser.add_argument("decks", nargs="*", help='numbers or names, such as "03"')
     parser.add_argument("--check", action="store_true", help="only compare the PDFs and notes with their sources")
     args = parser.parse_args(argv)

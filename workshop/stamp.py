@@ -1,9 +1,9 @@
 """Give the course another public address, such as a fork's, in every place that shows it: `make stamp`.
 
-    python -m afina.teach.stamp                                            # where `git remote get-url origin` points
-    python -m afina.teach.stamp https://github.com/you/course --branch 2027
+    python -m workshop.stamp                                            # where `git remote get-url origin` points
+    python -m workshop.stamp https://github.com/you/course --branch 2027
 
-The address lives in `afina/teach/notebooks.py` (REPOSITORY and BRANCH). This command writes it there and in the documents, then renews
+The address lives in `workshop/notebooks.py` (REPOSITORY and BRANCH). This command writes it there and in the documents, then renews
 the text of notebooks and tasks, whose outputs stay, and the slides. Nothing is executed and no other byte changes.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.notebooks import BRANCH, REPOSITORY
+from workshop.notebooks import BRANCH, REPOSITORY
 
-SETTING = "afina/teach/notebooks.py"
+SETTING = "workshop/notebooks.py"
 DOCUMENTS = ("*.md", "*/*.md", ".github/**/*", ".devcontainer/*")  # pdf/*.md, the notes, hold no address
 GENERATORS = ("notebooks", "tasks", "slides")
 
@@ -90,7 +90,7 @@ def stamp(root: Path, repository: str, branch: str) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.teach.stamp", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m workshop.stamp", description=__doc__.splitlines()[0])
     parser.add_argument("repository", nargs="?", default="", help="address on GitHub (default: git's origin)")
     parser.add_argument("--branch", default="", help=f"branch that Colab opens (default: {BRANCH}, the present one)")
     args = parser.parse_args(argv)

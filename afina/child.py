@@ -1,0 +1,129 @@
+"""A child process that ends with its parent: how the course starts its servers.
+
+    with Child("afina.serve.server", {"port": 0}) as child:     # python -m afina.serve.server '{"port": 0}'
+        child.told                                              # the first thing the child said, a dictionary
+
+The child reads `options()`, answers once with `tell(…)` when it is ready, or with `refuse(error)`, and lives until `wait_for_parent()`
+returns: the parent closed the pipe, or died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import IO
+
+from afina.errors import CourseError
+
+PATIENCE = 10  # seconds that a child has to end by itself
+
+
+class Child:
+    """A running `python -m MODULE`. `close()`, or the end of its `with` block or of this process, ends it.
+
+    `what` names it in errors ("o servidor"). CourseError: what the child refused with, or that it died, with its last words.
+    """
+
+    def __init__(self, module: str, options: Mapping[str, object], what: str, where: object = ""):
+        self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.process: subprocess.Popen | None = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(options, default=str)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8",
+        )  # fmt: skip
+        try:
+            self.told: dict = json.loads(self.process.stdout.readline() or "{}")
+            if "error" in self.told:
+                raise CourseError(*self.told["error"])
+            if not self.told:
+                code, said = self.process.wait(PATIENCE), self.read_log().strip().splitlines()
+                reason = said[-1] if said else f"código {code}, sem explicação"
+                raise CourseError(f"{what} não subiu ({reason}).", "Confira a instalação com `afina doctor`.", where)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def read_log(self) -> str:
+        """What the child wrote to its standard error."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def close(self) -> None:
+        """End the child; a second call does nothing."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(PATIENCE)
+        except BaseException as error:  # also Ctrl+C while we wait: nothing may outlive us
+            process.kill()
+            process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+        finally:
+            process.stdout.close()
+            self.log.close()
+
+
+# --- in the child ----------------------------------------------------------------------------------------------------
+
+
+def options() -> dict:
+    """What the parent asked for. From here on Ctrl+C in a notebook or a terminal is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return json.loads(sys.argv[1])
+
+
+def tell(answer: Mapping[str, object], out: IO[str] | None = None) -> None:
+    """The one answer that the parent waits for."""
+    print(json.dumps(answer), file=out or sys.stdout, flush=True)
+
+
+def refuse(error: CourseError, out: IO[str] | None = None) -> None:
+    """Answer with an error that the parent raises as its own."""
+    tell({"error": [error.problem, error.remedy, error.where]}, out)
+
+
+def wait_for_parent() -> None:
+    """Return when the parent has closed its end, or has died."""
+    sys.stdin.buffer.read()
+
+
+# --- any process -----------------------------------------------------------------------------------------------------
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine, whoever owns it."""
+    if pid <= 0:
+        return False
+    if os.name == "nt":  # os.kill would end it there
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+        code = ctypes.c_ulong()
+        running = (
+            bool(handle) and ctypes.windll.kernel32.GetExitCodeProcess(handle, ctypes.byref(code)) and code.value == 259
+        )
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(running)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,215 @@
+"""A file or a folder, whole or absent: the one place that renames and removes.
+
+    write(path, text)                        # a small file at once
+    with new_file(path, "wb") as file: …     # a file written piece by piece
+    with new_path(path) as aside: …          # a file that a library writes under a name
+    with new_folder(path) as aside: …        # a folder and all that goes into it
+
+Each writes aside, in the same folder, and gives the result its name only when the `with` block ended without an error. What was
+there before stays until then, also where the process is killed at any moment. A folder takes the place of an older one in a single
+step where the system can swap two names (Linux, macOS); elsewhere in two, and `mend` finishes what a kill between them left.
+
+The names aside hold a process number and this package's name: no person would choose them, and the next write of the same target
+removes those whose process has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from afina.child import alive
+
+_ASIDE = re.compile(r"\.afina-(?P<pid>\d+)-[0-9a-f]{8}(?P<old>-old)?\.")
+_TRIES, _PAUSE = 40, 0.05  # Windows refuses to rename what another program reads: that lasts a moment
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def write(path: str | Path, content: str | bytes) -> Path:
+    """Write a whole file, text as UTF-8 with the line ends it has. OSError as `open` raises it; the old file then stays."""
+    with new_file(path, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return Path(path)
+
+
+@contextlib.contextmanager
+def new_file(path: str | Path, mode: str = "w", **options) -> Iterator[IO]:
+    """An open file that becomes `path` at the end of the block; `mode` is "w" or "wb", `options` are `open`'s.
+
+    Text is UTF-8 with `\\n` unless told otherwise. The new file is on the disk before it gets its name.
+    """
+    if "b" not in mode:
+        options = {"encoding": "utf-8", "newline": "\n"} | options
+    with new_path(path) as aside, open(aside, mode, **options) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def new_path(path: str | Path) -> Iterator[Path]:
+    """A name for a library that opens its file itself; what it wrote there becomes `path` at the end of the block."""
+    path, aside = _prepare(path)
+    try:
+        yield aside
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # a new file has the system's usual permissions, an old one keeps its own
+            os.chmod(aside, stat.S_IMODE(os.stat(path).st_mode))
+        patiently(lambda: os.replace(aside, path))
+    finally:
+        discard(aside)
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder that becomes `path` at the end of the block, in the place of the older one with all that is in it."""
+    path, aside = _prepare(path)
+    aside.mkdir()
+    try:
+        yield aside
+        put(aside, path)
+    finally:
+        discard(aside)
+
+
+def put(made: str | Path, path: str | Path) -> None:
+    """Give the finished folder `made` the name `path`, on the same disk; an older folder of that name goes only afterwards.
+
+    Killed at any moment, `path` holds the old or the new one, whole; where the system cannot swap names, after `mend(path)`.
+    An error leaves both as they were.
+    """
+    made, path = Path(made), _real(path)
+    if not os.path.lexists(path):
+        patiently(lambda: os.rename(made, path))
+        return
+    os.chmod(made, stat.S_IMODE(os.stat(path).st_mode))
+    old = _aside(path, old=True)
+    if swap(made, path):
+        patiently(lambda: os.rename(made, old))
+    else:
+        if made.parent != path.parent or not _ASIDE.match(made.name):  # `mend` must find it
+            aside = _aside(path)
+            patiently(lambda: os.rename(made, aside))
+        else:
+            aside = made
+        try:
+            patiently(lambda: os.rename(path, old))
+            patiently(lambda: os.rename(aside, path))
+        except BaseException:
+            if not os.path.lexists(path) and os.path.lexists(old):
+                os.rename(old, path)
+            if aside != made and os.path.lexists(aside):
+                os.rename(aside, made)
+            raise
+    discard(old)
+
+
+def mend(path: str | Path) -> Path:
+    """Finish a replacement that was killed between its two steps, where systems need two; also clears what such runs left.
+
+    Readers of a folder call it first. Returns `path`.
+    """
+    real = _real(path)
+    found = list(_leftovers(real))
+    olds = [(one, pid) for one, pid, is_old in found if is_old]
+    if olds and not os.path.lexists(real):
+        old, pid = olds[0]  # the new one was whole before the old one gave up its name
+        new = next((one for one, its, is_old in found if its == pid and not is_old), old)
+        patiently(lambda: os.rename(new, real))
+    for one, _, _ in found:
+        discard(one)
+    return Path(path)
+
+
+def discard(path: str | Path) -> None:
+    """Remove a file or a folder and all below it, a link without what it points to; nothing there is fine.
+
+    OSError where the system will not let go of it.
+    """
+    path = Path(path)
+    try:
+        folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    try:
+        patiently(lambda: shutil.rmtree(path) if folder else os.unlink(path))
+    except FileNotFoundError:  # somebody else was faster
+        if os.path.lexists(path):
+            raise
+
+
+# --- names and steps -------------------------------------------------------------------------------------------------
+
+
+def swap(one: Path, other: Path) -> bool:
+    """Exchange two names in one step of the file system; False where the system or the disk has no such step."""
+    if sys.platform == "linux":
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        result = call and call(-100, os.fsencode(one), -100, os.fsencode(other), 2)  # AT_FDCWD, RENAME_EXCHANGE
+    elif sys.platform == "darwin":
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renamex_np", None)
+        result = call and call(os.fsencode(one), os.fsencode(other), 2)  # RENAME_SWAP
+    else:
+        return False
+    if call is None:
+        return False
+    if result == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def patiently(act: Callable[[], object]) -> None:
+    """Try again for two seconds where Windows says that somebody is reading; elsewhere a refusal is final."""
+    for _ in range(_TRIES if os.name == "nt" else 0):
+        try:
+            act()
+            return
+        except PermissionError:
+            time.sleep(_PAUSE)
+    act()
+
+
+def _real(path: str | Path) -> Path:
+    """Where the name leads: a link stays a link, and what it points to is written."""
+    return Path(os.path.realpath(path))
+
+
+def _prepare(path: str | Path) -> tuple[Path, Path]:
+    path = _real(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mend(path)
+    return path, _aside(path)
+
+
+def _aside(path: Path, old: bool = False) -> Path:
+    name = f".afina-{os.getpid()}-{secrets.token_hex(4)}{'-old' * old}.{path.name}"
+    return path.with_name(name)
+
+
+def _leftovers(path: Path) -> Iterator[tuple[Path, int, bool]]:
+    """(what an ended process left beside `path`, its number, whether it is an older version that had to step aside)."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            match = _ASIDE.match(entry.name)
+            if match and entry.name[match.end() :] == path.name and not alive(int(match["pid"])):
+                yield Path(entry.path), int(match["pid"]), bool(match["old"])
