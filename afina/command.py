@@ -163,7 +163,7 @@ def told(error: Exception) -> str:
     """One sentence for whatever stopped a verb."""
     if isinstance(error, CourseError):
         return str(error)
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and not (error.name or "").startswith("afina"):
         return str(missing(error.name)) if error.name else f"um pacote não carrega: {error}. Rode `afina doctor`."
     if isinstance(error, OSError):
         return _refused(error)
