@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 from afina.errors import CourseError
@@ -30,7 +31,7 @@ class Child:
     `what` names it in errors ("o servidor"). CourseError: what the child refused with, or that it died, with its last words.
     """
 
-    def __init__(self, module: str, options: Mapping[str, object], what: str, where: object = ""):
+    def __init__(self, module: str, options: Mapping[str, object], what: str, where: str | Path = ""):
         self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(options, default=str)],
