@@ -22,7 +22,7 @@ COMMANDS = {
     "feedback": ("afina.serve.feedback", "as opiniões da página: lista, e exporta para treino"),
     "course": ("workshop.course", "executa as aulas e mostra o resultado"),
     "grade": (
-        "workshop.grade.room",
+        "workshop.grade",
         "corrige uma pasta de tarefas entregues, cada uma isolada, com retorno por estudante",
     ),
     "doctor": ("afina.doctor", "relatório do ambiente para colar em uma issue"),
