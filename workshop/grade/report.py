@@ -20,16 +20,16 @@ from workshop.tasks import LEVELS, Check, Task
 
 
 def write_reports(results: list[Result], out: Path) -> None:
-    """`notas.csv`, `junit.xml`, `index.html` and one page a student, each whole or not at all."""
+    """`notas.csv`, `junit.xml`, `index.html` and one page a student: all made first, then written, each whole."""
     by_student: dict[str, list[Result]] = {}
     for result in results:
         by_student.setdefault(result.student, []).append(result)
     pages = {name: f"alunos/{_slug(name, place)}.html" for place, name in enumerate(by_student, 1)}
-    write(out / "notas.csv", csv_table(results))
-    write(out / "junit.xml", junit(results))
-    for name, own in by_student.items():
-        write(out / pages[name], student_page(name, own))
-    write(out / "index.html", class_page(results, pages))
+    made = {"notas.csv": csv_table(results), "junit.xml": junit(results)}
+    made |= {pages[name]: student_page(name, own) for name, own in by_student.items()}
+    made["index.html"] = class_page(results, pages)  # last: it points to the others
+    for name, text in made.items():
+        write(out / name, text)
 
 
 def _slug(name: str, place: int) -> str:
