@@ -1,5 +1,9 @@
 """The kernel: whatever a cell does, it comes back, says what happened, and can go on."""
 
+import sys
+import time
+
+import psutil
 import pytest
 
 from workshop.grade.kernel import DEAD, DONE, ERROR, HUNG, MAX_PRINTED, RESTARTS, Kernel, Outcome, Steps, take
@@ -41,6 +45,44 @@ def test_a_kernel_that_died_says_so_and_starts_again(kernel):
 def test_the_hidden_cases_answer_comes_by_its_own_road(kernel):
     outcome = kernel.run("import afina.teach.check as c\nc.probe('[2 * n for n in inputs]', '[1, 2]', globals())", 20)
     assert outcome.probe == '{"found": [2, 4]}' and outcome.printed == ""
+
+
+FILL = "import mmap\nshared = mmap.mmap(-1, 900_000_000)\nfor _ in range(9): shared.write(bytes(100_000_000))\n"
+BREED = "import subprocess\nborn = [subprocess.Popen(['sleep', '600'], start_new_session=True) for _ in range(80)]\n"
+WAIT = "import time\ntime.sleep(60)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sleep is a program of Unix")
+@pytest.mark.parametrize(
+    ("cell", "why"), [(FILL, "passou de 600 MB de memória"), (BREED, "criou mais de 64 processos")]
+)
+def test_a_kernel_that_takes_too_much_is_ended_and_told_why(cell, why, kernel):
+    kernel.restart()
+    assert kernel.run(cell + WAIT, 30) == Outcome(DEAD, error=why)
+    kernel.restart()
+
+
+def runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sleep is a program of Unix")
+def test_what_a_kernel_started_ends_with_it(kernel):
+    printed = kernel.run(BREED.replace("80", "3") + "print(*(one.pid for one in born))", 20).printed
+    born = [int(pid) for pid in printed.split()]
+    assert len(born) == 3 and all(map(runs, born))
+    kernel.restart()
+    time.sleep(0.5)
+    assert not any(map(runs, born))
+
+
+def test_a_message_that_would_fill_our_memory_is_not_read(kernel):
+    assert kernel.run("print('x' * 9_000_000)", 20).printed == ""
+    kernel.restart()
+    assert kernel.run("print(1)", 20).printed == "1\n"
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

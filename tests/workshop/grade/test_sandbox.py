@@ -1,12 +1,14 @@
 """The sandbox by itself, as a command: limits, what is shown, and how its end is told."""
 
 import json
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import afina
 from workshop.grade import sandbox
 from workshop.grade.room import COVER, Isolation, Room, isolation
 
@@ -59,7 +61,7 @@ folder = os.path.dirname(afina.data.__file__)
 print(open(f"{folder}/shop.py").read(), end="")
 print(os.listdir(f"{folder}/__pycache__"))
 """
-    (Path(sandbox.__file__).parents[2] / "afina" / "data" / "__pycache__").mkdir(exist_ok=True)
+    py_compile.compile(Path(afina.__file__).with_name("data") / "shop.py")
     with Room(kind, 600, covered=["afina.data.shop"]) as room:
         said, _ = room.start([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).communicate()
     assert said == f"raise ImportError({COVER!r})\n[]\n"
