@@ -17,7 +17,7 @@ from afina.errors import CourseError
 from afina.runtime import progress
 from afina.teach.check import BLANK, difference, shown
 from workshop.grade.kernel import DONE, Kernel, Outcome, Steps
-from workshop.grade.room import Isolation, Room, isolation
+from workshop.grade.room import Isolation, Room, covers, isolation
 from workshop.tasks import NOT_PRINTED, SEED, Check, Hidden, Task, assemble, came_to_its_end, defined_names, tasks
 
 MAX_NOTEBOOK = 20_000_000  # bytes
@@ -209,7 +209,8 @@ def grade_folder(
     only = only or tasks()
     kind = kind or isolation()
     for task in only:
-        task.hidden()  # a key that cannot be read stops here, not in the middle of a class
+        task.hidden()  # what cannot be read, or hidden, stops here and not in the middle of a class
+        covers(task.hides)
     slots: queue.SimpleQueue[int] = queue.SimpleQueue()
     for slot in range(jobs):
         slots.put(slot)

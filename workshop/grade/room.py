@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,10 +78,10 @@ class Room:
 
     folder: Path  # where the process works, and all that it may write
 
-    def __init__(self, kind: Isolation, memory_mb: float, slot: int = 0, covered: list[str] | None = None):
+    def __init__(self, kind: Isolation, memory_mb: float, slot: int = 0, covered: Collection[str] = ()):
         self.kind, self.memory = kind, int(memory_mb * 1e6)
         self.uid = FREE_UID + slot if kind.become else None
-        self.covered = covered or []
+        self.covered = covered
 
     def __enter__(self) -> Room:
         self._place = tempfile.TemporaryDirectory(prefix="afina-", ignore_cleanup_errors=True)
@@ -129,10 +130,7 @@ class Room:
             "root": str(self._root),
             "writable": str(self.folder),
             "read_only": self._shown(),
-            "covered": {
-                f"{_package()}/{module.removeprefix('afina.').replace('.', '/')}.py": f"raise ImportError({COVER!r})\n"
-                for module in self.covered
-            },
+            "covered": covers(self.covered),
             "memory": self.memory,
             "file_size": FILE_SIZE,
             "processes": PROCESSES if self.kind.become else _user_threads() + PROCESSES,
@@ -149,6 +147,14 @@ class Room:
         course = course_root()
         python = [sys.prefix, sys.base_prefix, *(path for path in sys.path if path.endswith("site-packages"))]
         return [*SYSTEM, *python, str(_package()), str(course / "data"), str(course / "models")]
+
+
+def covers(modules: Collection[str]) -> dict[str, str]:
+    """{file of a module of afina: what a room shows in its place}. ValueError for one that is not there: it would hide nothing."""
+    files = {name: _package() / f"{name.removeprefix('afina.').replace('.', '/')}.py" for name in modules}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        raise ValueError(f"a task hides {', '.join(missing)}: no such file")
+    return {str(file): f"raise ImportError({COVER!r})\n" for file in files.values()}
 
 
 def _package() -> Path:

@@ -16,7 +16,8 @@ from afina.runtime import course_root
 from workshop.grade import room as rooms
 from workshop.grade.kernel import DONE, Kernel, family
 from workshop.grade.marks import grade_file
-from workshop.grade.room import Isolation, Room, isolation
+from workshop.grade.room import Isolation, Room, covers, isolation
+from workshop.tasks import tasks
 
 ROOT = course_root()
 KINDS = {"no isolation": Isolation(), "user namespace": Isolation(namespaces=True)}
@@ -133,3 +134,10 @@ def test_a_machine_that_cannot_isolate_has_its_reason_in_the_sentence(monkeypatc
     assert not kind.namespaces and not kind.become and "(namespaces True)" in kind.sentence
     monkeypatch.setattr(rooms, "_try", lambda kind: "" if not kind.namespaces else "recusado")
     assert isolation.__wrapped__() == Isolation(False, True, rooms.WEAK.format("recusado"))
+
+
+def test_what_the_tasks_hide_is_there_to_be_hidden():
+    for task in tasks(ROOT):
+        assert len(covers(task.hides)) == len(task.hides)
+    with pytest.raises(ValueError, match=r"hides afina\.data\.nothing: no such file"):
+        covers(["afina.data.shop", "afina.data.nothing"])
