@@ -5,15 +5,10 @@
 SUBMISSIONS is a folder of notebooks, `ana.ipynb` or `ana/t01.ipynb`. FOLDER receives `notas.csv` (one row a submission, one column a
 criterion), `junit.xml`, `index.html` (the class) and `alunos/*.html` (one page a student).
 
-    sandbox   a process in namespaces of its own, with limits; standard library only, started by its path
-    room      a fresh folder, and the sandbox around it
-    kernel    a notebook's cells, run in a room
-    marks     what they earned, and why not
-    report    the table and the pages
-
-How a submission runs: `workshop.tasks.assemble` puts its answers into the official notebook; a kernel runs it in its room, with
-limits on time, memory, output, files and processes. A cell that hangs or kills the kernel is left out and the rest runs again, so it
-costs only its own points. Then the hidden inputs of `key.py` go in and what comes out is compared here.
+How a submission runs: `workshop.tasks.assemble` puts its answers into the official notebook; a `kernel` runs it in a `room`, which
+`sandbox` closes, with limits on time, memory, output, files and processes. A cell that hangs or kills the kernel is left out and the
+rest runs again, so it costs only its own points. Then the hidden inputs of `key.py` go in, what comes out is compared here, outside
+(`marks`), and written down (`report`).
 """
 
 from __future__ import annotations

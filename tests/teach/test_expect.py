@@ -1,4 +1,4 @@
-"""What check cells say."""
+"""What the check cells of a graded task compare, and say."""
 
 import copy
 
