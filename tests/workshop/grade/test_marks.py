@@ -1,105 +1,33 @@
-"""The grader against what students send: right, strange, broken and hostile. Each gets a fair score and a clear line."""
+"""Marks for what students send: right, strange, broken and hostile. Each gets a fair score and a clear line."""
 
-import copy
-import csv
 import json
 import os
 import subprocess
 import sys
-import time
-from xml.etree import ElementTree
 
 import nbformat
-import psutil
 import pytest
+from grade_base import BAD_HALF, graded, submission
 from nbformat.v4 import new_code_cell, new_notebook
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.check import NotYet, difference, expect
-from workshop.grade import room as grade
-from workshop.grade.room import Isolation, find_submissions, grade_file, grade_folder, isolation, write_reports
-from workshop.tasks import NOT_PRINTED, assemble, imported, load, solution, student
+from afina.teach.check import BLANK
+from workshop.grade.kernel import DEAD, Outcome
+from workshop.grade.marks import (
+    Mark,
+    Result,
+    find_submissions,
+    grade_folder,
+    judge_hidden,
+    probe_code,
+    summary,
+    which_task,
+)
+from workshop.grade.room import isolation
+from workshop.tasks import NOT_PRINTED, Hidden, assemble, imported, solution
 
 ROOT = course_root()
-GOOD = """\
-def double(number):
-    return 2 * number
-"""
-HALF = """\
-def half(number):
-    return number / 2
-"""
-SOURCE = """# %% [markdown] id="cover" forbids="afina.forbidden" hides="afina.data.shop" seconds=2 memory_mb=600
-# # Tarefa 99 · Dobrar
-# {{rubric}}
-
-# %% id="setup"
-
-# %% id="answer-double"
-def double(number):
-    ### SOLUTION
-    return 2 * number
-    ### END
-
-# %% id="answer-half"
-def half(number):
-    ### SOLUTION
-    return number / 2
-    ### END
-
-# %% id="check-double" points=2 level="easy" title="Dobrar" lesson="02"
-expect(double(2), 4, "o dobro de dois")
-
-# %% id="check-half" points=3 level="core" title="Metade" lesson="02#order"
-expect(half(4), 2, "a metade de quatro")
-"""
-KEY = """
-from workshop.tasks import Hidden
-
-def hidden(rng):
-    numbers = [rng.randint(10, 99) for _ in range(5)]
-    return {
-        "double": Hidden("[double(n) for n in inputs]", numbers, [2 * n for n in numbers]),
-        "half": Hidden("[half(n) for n in inputs]", numbers, [n / 2 for n in numbers]),
-    }
-
-WRONG = []
-"""
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    """A tiny task, whose setup imports nothing heavy."""
-    folder = tmp_path_factory.mktemp("tasks") / "t99_double"
-    folder.mkdir()
-    (folder / "src.py").write_text(SOURCE, encoding="utf-8")
-    (folder / "key.py").write_text(KEY, encoding="utf-8")
-    made = load(folder)
-    next(cell for cell in made.cells if cell.id == "setup").source = "rt = None"
-    solved = solution(made)
-    for cell, text in ((solved.cells[-2], "o dobro de dois"), (solved.cells[-1], "a metade de quatro")):
-        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"✔ {text}\n")]
-    nbformat.write(solved, str(folder / "solution.ipynb"))
-    return made
-
-
-def submission(task, double=GOOD, half=HALF, change=None, **extra):
-    """The student's notebook with these answers; `extra` cells before the first answer; `change(book)` at last."""
-    book = student(task)
-    cells = {cell.id: cell for cell in book.cells}
-    cells["answer-double"].source, cells["answer-half"].source = double, half
-    book.cells[2:2] = [new_code_cell(source, id=f"mine-{name}") for name, source in extra.items()]
-    if change:
-        change(book)
-    return book
-
-
-def graded(task, book, tmp_path, name="ana.ipynb"):
-    path = tmp_path / name
-    path.write_text(json.dumps(book) if not isinstance(book, str) else book, encoding="utf-8")
-    return grade_file(path, "ana", [task], isolation())
-
 
 # --- hostile and broken submissions ----------------------------------------------------------------------------------
 
@@ -125,7 +53,6 @@ def as_colab(book):
     book.metadata = {}
 
 
-BAD_HALF = "def half(number):\n    return 2 if number == 4 else 0\n"  # passes only the example that is shown
 STRIP_SPACES = """
 class Strip(ast.NodeTransformer):
     def visit_Expr(self, node):
@@ -264,109 +191,20 @@ def test_a_file_that_is_no_submission_gets_one_clear_line(name, task, tmp_path):
     assert words in result.line and result.points == 0 and "Traceback" not in result.line
 
 
-@pytest.mark.skipif(not isolation().namespaces, reason="the grader says so itself where it cannot isolate")
-def test_nothing_of_a_room_outlives_it_or_reaches_out_of_it(task, tmp_path):
-    escape = f"""
-import os, pathlib, subprocess
-victim = pathlib.Path({str(tmp_path)!r})
-print(sorted(os.listdir("/")), victim.exists(), os.getuid(), os.environ.get("SECRET"))
-subprocess.Popen(["sleep", "86399"], start_new_session=True)
-"""
-    os.environ["SECRET"] = "s3cr3t"
-    try:
-        room = grade.Room(isolation(), 600)
-        with room, grade.Kernel(room) as kernel:
-            outcome = kernel.run(escape, 20)
-            family = [process.name() for process in grade._family(kernel.process.pid)]
-    finally:
-        del os.environ["SECRET"]
-    assert outcome.status == grade.DONE and "sleep" in family, (outcome, family)
-    assert "'home'" not in outcome.printed and " False " in outcome.printed and "None" in outcome.printed
-    assert not room.folder.exists()
-    time.sleep(0.2)
-    running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
-    assert not any((command or [])[:2] == ["sleep", "86399"] for command in running)
-
-
-KINDS = {"no isolation": Isolation(), "user namespace": Isolation(namespaces=True)}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_weaker_isolation_grades_the_same(kind, task, tmp_path):
-    if KINDS[kind].namespaces and not isolation().namespaces:
-        pytest.skip("no namespaces here")
-    path = tmp_path / "ana.ipynb"
-    nbformat.write(submission(task, half="import os\nos._exit(0)"), str(path))
-    result = grade_file(path, "ana", [task], KINDS[kind])
-    assert result.points == 2, result
-
-
-def test_a_machine_that_cannot_isolate_says_so_once_in_one_line(task, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(grade, "isolation", lambda: Isolation(sentence=grade._WEAK.format("sem permissão")))
-    monkeypatch.setattr(grade, "tasks", lambda wanted=None: [task])
-    (tmp_path / "in").mkdir()
-    nbformat.write(submission(task), str(tmp_path / "in" / "ana.ipynb"))
-    assert grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
-    assert said.err.count("aviso: esta máquina não deixa isolar os kernels (sem permissão)") == 1
-    assert "5 de 5  ana: tudo certo" in said.out
-
-
 # --- a class ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def graded_class(task, tmp_path_factory):
-    folder, out = tmp_path_factory.mktemp("submissions"), tmp_path_factory.mktemp("out")
-    (folder / "bia").mkdir()
-    (folder / ".git").mkdir()
-    (folder / ".git" / "config").write_text("x")
-    nbformat.write(submission(task), str(folder / "ana_t99.ipynb"))
-    nbformat.write(submission(task, half=BAD_HALF), str(folder / "bia" / "t99.ipynb"))
-    nbformat.write(submission(task, half="import os\nos._exit(0)"), str(folder / "=caio().ipynb"))
-    (folder / "davi.pdf").write_bytes(b"%PDF")
-    results = grade_folder(folder, [task])
-    write_reports(results, out)
-    return results, out
-
-
-def test_a_class_is_graded_and_one_cannot_harm_another(graded_class):
-    results, _ = graded_class
+def test_a_class_is_graded_and_one_cannot_harm_another(task, tmp_path):
+    (tmp_path / "bia").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("x")
+    nbformat.write(submission(task), str(tmp_path / "ana_t99.ipynb"))
+    nbformat.write(submission(task, half=BAD_HALF), str(tmp_path / "bia" / "t99.ipynb"))
+    nbformat.write(submission(task, half="import os\nos._exit(0)"), str(tmp_path / "=caio().ipynb"))
+    (tmp_path / "davi.pdf").write_bytes(b"%PDF")
+    results = grade_folder(tmp_path, [task])
     assert {result.student: result.points for result in results} == {"ana": 5, "bia": 2, "=caio()": 2, "davi": 0}
-
-
-def test_the_table_holds_every_submission_and_no_formula(graded_class):
-    _, out = graded_class
-    rows = list(csv.DictReader((out / "notas.csv").read_text(encoding="utf-8-sig").splitlines()))
-    assert [row["aluno"] for row in rows] == ["'=caio()", "ana", "bia", "davi"]
-    assert [row["pontos"] for row in rows] == ["2", "5", "2", "0"]
-    assert rows[2]["t99.double"] == "2" and rows[2]["t99.half"] == "0" and "não é um notebook" in rows[3]["observação"]
-    suites = ElementTree.parse(out / "junit.xml").getroot()
-    assert [suite.get("failures") for suite in suites] == ["1", "0", "1", "0"] and suites[3].get("errors") == "1"
-
-
-def test_each_student_reads_what_was_expected_what_was_found_and_where_to_look(graded_class):
-    _, out = graded_class
-    pages = sorted((out / "alunos").glob("*.html"))
-    assert len(pages) == 4
-    bia = next(page for page in pages if "bia" in page.name).read_text(encoding="utf-8")
-    for words in (
-        "2 de 5 pontos",
-        "<strong>esperava</strong>",
-        "<strong>encontrei</strong>",
-        "aula 02",
-        'lang="pt-BR"',
-    ):
-        assert words in bia
-    assert "src=" not in bia  # nothing is fetched
-    index = (out / "index.html").read_text(encoding="utf-8")
-    assert "sem correção: 1" in index and "Metade" in index and index.count("alunos/") == 4
-
-
-def test_a_page_escapes_what_students_write(task, tmp_path):
-    result = graded(task, submission(task, half="def half(n):\n    return '<script>alert(1)</script>'"), tmp_path)
-    page = grade.student_page("<b>eva</b>", [result])
-    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>eva" not in page
+    assert all(result.seconds > 0 for result in results)
 
 
 def test_folders_that_hold_nothing_say_so(tmp_path):
@@ -374,6 +212,14 @@ def test_folders_that_hold_nothing_say_so(tmp_path):
         find_submissions(tmp_path)
     with pytest.raises(CourseError, match="não é uma pasta"):
         find_submissions(tmp_path / "nada")
+
+
+def test_a_key_that_cannot_be_read_stops_before_the_first_submission(task, tmp_path, monkeypatch):
+    nbformat.write(submission(task), str(tmp_path / "ana.ipynb"))
+    monkeypatch.setattr(type(task), "hidden", lambda self: 1 / 0)
+    monkeypatch.setattr("workshop.grade.marks.grade_file", lambda *_: pytest.fail("it began"))
+    with pytest.raises(ZeroDivisionError):
+        grade_folder(tmp_path, [task])
 
 
 # --- nbval sees what the grader sees ---------------------------------------------------------------------------------
@@ -414,6 +260,63 @@ def test_nbval_on_a_submitted_notebook_gives_the_graders_verdict_on_the_visible_
 # --- the pieces ------------------------------------------------------------------------------------------------------
 
 
+ROWS = Hidden("[f(n) for n in inputs]", [1, 2], [2, 4])
+ONE = Hidden("f(inputs)", 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome", "said"),
+    [
+        (ROWS, Outcome(probe='{"found": [2, 4]}'), ""),
+        (ROWS, Outcome(probe='{"found": [2, 5]}'), "em um caso escondido, com a entrada 2: esperava 4, encontrei 5"),
+        (ONE, Outcome(probe='{"found": 7}'), "em um caso escondido, esperava 6, encontrei 7"),
+        (ONE, Outcome(probe='{"error": "KeyError: 1"}'), "nos casos escondidos, sua função parou com KeyError: 1"),
+        (ONE, Outcome(probe="["), "nos casos escondidos, o que voltou não dá para ler"),
+        (ONE, Outcome(probe="3"), "nos casos escondidos, o que voltou não dá para ler"),
+        (ONE, Outcome(DEAD, error="encerrou o kernel"), "nos casos escondidos, o código encerrou o kernel"),
+        (ONE, Outcome(), "nos casos escondidos, o código não devolveu nada"),
+    ],
+)
+def test_hidden_cases_are_judged_by_what_came_back(case, outcome, said):
+    assert judge_hidden(case, outcome) == said
+
+
+def test_only_inputs_go_to_the_kernel():
+    assert "123" in probe_code(Hidden("f(inputs)", 123, 456)) and "456" not in probe_code(Hidden("f(inputs)", 123, 456))
+
+
+def test_a_task_is_known_by_the_notebook_then_its_files_name_then_what_it_defines(task, tmp_path):
+    plain = new_notebook(cells=[new_code_cell("def half(n):\n    return n")])
+    assert which_task(tmp_path / "x.ipynb", plain, [task]) is task
+    nothing = new_notebook(cells=[new_code_cell("x = 1")])
+    assert which_task(tmp_path / "Ana-T99.ipynb", nothing, [task]) is task
+    assert which_task(tmp_path / "x.ipynb", solution(task), [task]) is task
+    nothing.metadata["afina"] = ["not", "ours"]
+    with pytest.raises(CourseError, match="não sei de que tarefa é"):
+        which_task(tmp_path / "at990.ipynb", nothing, [task])
+
+
+@pytest.mark.parametrize(
+    ("whys", "line"),
+    [
+        (["", ""], "tudo certo"),
+        ([BLANK, BLANK], "em branco"),
+        (["", BLANK], "1 de 2 critérios por acertar"),
+        ([BLANK, "x"], "2 de 2 critérios por acertar"),
+    ],
+)
+def test_one_line_says_how_it_went(task, whys, line):
+    marks = [Mark(check, not why, why) for check, why in zip(task.checks, whys, strict=True)]
+    assert summary(Result("ana", "ana.ipynb", task, marks)) == line
+
+
+def test_a_students_name_is_the_folder_or_the_file_without_its_task(tmp_path):
+    for name in ("t01_ana.ipynb", "bia-T02.ipynb", "t03.ipynb", "caio/t01.ipynb", "caio/sub/.hidden/x.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert sorted(student for student, _ in find_submissions(tmp_path)) == ["ana", "bia", "caio", "t03"]
+
+
 def test_cells_keep_the_order_of_the_source_and_the_students_own_stay_beside_their_neighbours(task):
     book = submission(task, helper="x = 1")
     book.cells.append(new_code_cell("y = 2", id="mine-last"))
@@ -443,32 +346,3 @@ def test_what_a_cell_imports():
         "e.f.g",
     ]
     assert imported("def (") == []
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted", "words"),
-    [
-        (None, 3, "em branco"),
-        ([1, 2], [1, 3], "no item 1, esperava 3, encontrei 2"),
-        ([1], [1, 2], "esperava 2 itens, encontrei 1"),
-        (0.1 + 0.2, 0.3, ""),
-        ((1, 2), [1, 2], ""),
-        ("a", "b", "esperava 'b', encontrei 'a'"),
-        (True, 1, "esperava 1, encontrei True"),
-        (float("nan"), float("nan"), ""),
-        ({"a": 1}, {"a": 2}, "esperava {'a': 2}"),
-        (5, lambda n: n > 3 or "pequeno", ""),
-        (2, lambda n: n > 3 or "pequeno", "pequeno"),
-        ("x", lambda n: n > 3, "não deu para conferir"),
-    ],
-)
-def test_difference(found, wanted, words):
-    said = difference(found, wanted)
-    assert (words in said) if words else said == ""
-
-
-def test_expect_prints_or_raises(capsys):
-    expect(copy.copy(4), 4, "quatro")
-    assert capsys.readouterr().out == "✔ quatro\n"
-    with pytest.raises(NotYet, match="quatro: esperava 4, encontrei 5"):
-        expect(5, 4, "quatro")
