@@ -33,7 +33,7 @@ test: $(READY) $(GPU_SOURCE)
 
 # `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
-	@$(PY) -m pytest tests/test_cluster.py
+	@$(PY) -m pytest tests/scale
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
 test-colab: $(READY)

@@ -138,6 +138,11 @@ def mend(path: str | Path) -> Path:
     return Path(path)
 
 
+def interrupted(path: str | Path) -> bool:
+    """Whether a write of `path` was killed and left something aside; `mend` or the next write clears it."""
+    return next(_leftovers(_real(path)), None) is not None
+
+
 def discard(path: str | Path) -> None:
     """Remove a file or a folder and all below it, a link without what it points to; nothing there is fine.
 

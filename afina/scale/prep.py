@@ -3,11 +3,11 @@
     byte ranges of whole lines ─▶ prepare in every worker ─▶ rows, where they are ───────────────▶ in order to the writer
                                                           └▶ keys, across the network ─▶ first places ─┘
 
-Only this module imports Daft and Ray (extra `[cluster]`). The workers read the input themselves: it must lie in a folder
-that they share, and `afina[cluster]` must be installed on them. gzip cannot be read from the middle, so it is packed again
-beside the output first, a range at a time, in Zstandard: smaller, and quick to open. To find duplicates only keys travel
-between workers, 24 bytes a row; a row travels once, to the one writer, in order, so the shards are the local road's, byte
-for byte. The writer holds 8 bytes a row, the places that stay.
+Daft and Ray (extra `[cluster]`) are imported when a cluster is asked for; `prep` finds `ray_road` by its entry point. The
+workers read the input themselves: it must lie in a folder that they share, and `afina[cluster]` must be installed on them.
+gzip cannot be read from the middle, so it is packed again beside the output first, a range at a time, in Zstandard: smaller,
+and quick to open. To find duplicates only keys travel between workers, 24 bytes a row; a row travels once, to the one
+writer, in order, so the shards are the local road's, byte for byte. The writer holds 8 bytes a row, the places that stay.
 """
 
 from __future__ import annotations
@@ -16,32 +16,17 @@ import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import accumulate, repeat
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # `afina prep` has its own
-
-import daft
 import numpy as np
 import pyarrow as pa
-import ray
-from daft import DataType, col
 
-from afina.data.catalog import (
-    BOM,
-    Batch,
-    Broken,
-    Damaged,
-    damage_note,
-    encode_rows,
-    is_gzip,
-    prepare,
-    read_blocks,
-    sketch_rows,
-)
+from afina.data.account import Broken, RowBatch, damage_notes
+from afina.data.reading import BOM, Damaged, is_gzip, read_blocks
+from afina.data.rows import encode_rows, prepare, sketch_rows
 from afina.errors import CourseError
 
 if TYPE_CHECKING:
@@ -50,18 +35,21 @@ if TYPE_CHECKING:
 RANGE_BYTES = 32 << 20  # a task costs a tenth of a second whatever its size, and several times its range in memory
 KEY_PARTS = 32  # each sends a piece to each; as many parts as ranges would make that the square of the input
 ATTEMPTS = 3
+_PLACE = ("range", "path", "start", "length", "text")
 _LINE_BITS = 32  # a row's place in the input: the number of its range, then the line in that range
 # What a worker returns. A kept row has no `reason`. An entry of the account has one, with its count in `sum`; for a
 # broken line that is 1, and `row` says why.
 _COLUMNS = {
-    "place": (DataType.int64(), pa.int64()),
-    "key": (DataType.binary(), pa.large_binary()),
-    "split": (DataType.string(), pa.large_string()),
-    "row": (DataType.binary(), pa.large_binary()),
-    "sum": (DataType.uint64(), pa.uint64()),
-    "reason": (DataType.string(), pa.large_string()),
-    "sketch": (DataType.binary(), pa.large_binary()),  # pickled; only where near-duplicates are asked for
+    "place": pa.int64(),
+    "key": pa.large_binary(),
+    "split": pa.large_string(),
+    "row": pa.large_binary(),
+    "sum": pa.uint64(),
+    "reason": pa.large_string(),
+    "sketch": pa.large_binary(),  # pickled; only where near-duplicates are asked for
 }
+# Neither calls home; `afina prep` has a progress bar of its own.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "DAFT_PROGRESS_BAR": "0"}
 
 
 class _Range(NamedTuple):
@@ -78,19 +66,19 @@ class _Range(NamedTuple):
 
 
 def ray_road(
+    address: str,
     files: Sequence[Path],
     shares: Sequence[float],
-    address: str,
+    near: NearDuplicates | None,
     scratch: Path,
     notes: list[str],
-    near: NearDuplicates | None,
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """Batches in file order, as the local road gives them: first the account, then the rows.
 
     Daft restarts tasks that die, but not the results that a dead node held: then the whole query is asked again, at most
     ATTEMPTS times in all, and `notes` says so. Its order is fixed, so the rows already handed over are skipped.
     """
-    _connect(address)
+    ray = _connect(address)
     ranges, problems = _ranges(files, scratch)
     total, handed, account = sum(path.stat().st_size for path in files), 0, None
     try:
@@ -104,7 +92,7 @@ def ray_road(
                 for table in tables:
                     fresh = table.slice(min(behind, table.num_rows))
                     behind -= table.num_rows - fresh.num_rows
-                    batch = Batch(moved=total * fresh.num_rows // kept)
+                    batch = RowBatch(moved=total * fresh.num_rows // kept)
                     columns = (fresh.column(name).to_pylist() for name in ("split", "row", "sum", "sketch"))
                     for split, row, checksum, sketch in zip(*columns, strict=True):
                         if near and near.repeats(pickle.loads(sketch)):
@@ -113,7 +101,7 @@ def ray_road(
                             batch.add(split, row, checksum)
                     handed += fresh.num_rows
                     yield batch
-                yield Batch(dropped=Counter(duplicate=kept - handed))
+                yield RowBatch(dropped=Counter(duplicate=kept - handed))
                 return
             except ray.exceptions.RayError as error:
                 if attempt == ATTEMPTS:
@@ -128,7 +116,17 @@ def ray_road(
             path.unlink()
 
 
-def _connect(address: str) -> None:
+def _connect(address: str) -> ModuleType:
+    """Ray, connected, with Daft on top of it. CourseError where the extra or the cluster is missing."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)  # Daft reads its own when it is imported
+    try:
+        import daft
+        import ray
+    except ImportError as error:
+        raise CourseError(
+            f"falta {error.name} para usar um cluster.", "Instale com `pip install 'afina[cluster]'`.", "--ray"
+        ) from error
     try:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level="error")
@@ -137,6 +135,7 @@ def _connect(address: str) -> None:
             "não encontrei um cluster Ray aqui.", "Inicie um com `ray start --head`, ou rode sem --ray.", where=address
         ) from error
     daft.set_runner_ray(noop_if_initialized=True)
+    return ray
 
 
 def _ranges(files: Sequence[Path], scratch: Path) -> tuple[list[_Range], dict[Path, str]]:
@@ -168,18 +167,15 @@ def _ranges(files: Sequence[Path], scratch: Path) -> tuple[list[_Range], dict[Pa
 
 def _ask(ranges: list[_Range], shares: Sequence[float], near: bool) -> tuple[list[dict], Iterator[pa.RecordBatch]]:
     """The whole query: the account of every range, and the rows without duplicates in the order of the input."""
-    frame = daft.from_pydict(
-        {
-            "range": list(range(len(ranges))),
-            "path": [str(each.path) for each in ranges],
-            "start": [each.start for each in ranges],
-            "length": [each.length for each in ranges],
-            "text": [each.text for each in ranges],
-        }
-    ).into_partitions(max(1, len(ranges)))
+    import daft
+    from daft import col
+
+    columns = {name: [getattr(each, name) for each in ranges] for name in ("start", "length", "text")}
+    columns |= {"range": list(range(len(ranges))), "path": [str(each.path) for each in ranges]}
+    frame = daft.from_pydict(columns).into_partitions(max(1, len(ranges)))
     found = col("found")
     lines = (
-        frame.select(_prepare_on_worker(shares, near)(*(col(name) for name in frame.column_names)).alias("found"))
+        frame.select(_prepare_on_worker(shares, near)(*map(col, _PLACE)).alias("found"))
         .explode("found")
         .select(*(found[name].alias(name) for name in _COLUMNS))
         .collect()
@@ -202,23 +198,24 @@ def _first_rows(tables: Iterator[pa.RecordBatch], places: np.ndarray) -> Iterato
             if mine[0] <= behind or (np.diff(mine) <= 0).any():
                 raise RuntimeError("Daft gave the rows in another order than that of the input")
             behind = mine[-1]
-            start, end = np.searchsorted(places, (mine[0], behind + 1))
+            start, end = np.searchsorted(places, mine[0]), np.searchsorted(places, behind, side="right")
             yield table.filter(pa.array(np.isin(mine, places[start:end], assume_unique=True)))
 
 
 def _prepare_on_worker(shares: Sequence[float], near: bool):
-    schema = {name: daft_type for name, (daft_type, _) in _COLUMNS.items()}
+    import daft
+    from daft import DataType
+
+    schema = {name: DataType.from_arrow_type(kind) for name, kind in _COLUMNS.items()}
 
     @daft.func.batch(return_dtype=DataType.list(DataType.struct(schema)), batch_size=1)
-    def clean(number: daft.Series, path: daft.Series, start: daft.Series, length: daft.Series, text: daft.Series):
-        columns = (number.to_pylist(), path.to_pylist(), start.to_pylist(), length.to_pylist(), text.to_pylist())
-        structs = [_clean_range(*place, shares, near) for place in zip(*columns, strict=True)]
-        offsets = [0]
-        for struct in structs:
-            offsets.append(offsets[-1] + len(struct))
-        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.concat_arrays(structs))
+    def clean_ranges(number, path, start, length, text):
+        places = zip(*(column.to_pylist() for column in (number, path, start, length, text)), strict=True)
+        structs = [_clean_range(*place, shares=shares, near=near) for place in places]
+        offsets = pa.array(accumulate(map(len, structs), initial=0), pa.int64())
+        return pa.LargeListArray.from_arrays(offsets, pa.concat_arrays(structs))
 
-    return clean
+    return clean_ranges
 
 
 def _clean_range(
@@ -239,16 +236,15 @@ def _clean_range(
     counts = {"read": table.read, "kept": len(table.rows)} | table.dropped
     lines += [(base, None, None, None, count, reason, None) for reason, count in counts.items()]
     lines += [(base + line, None, None, why.encode(), 1, "broken line", None) for line, why in table.broken]
-    columns = zip(*lines, strict=True)
-    arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _COLUMNS.values(), strict=True)]
+    arrays = [pa.array(values, kind) for values, kind in zip(zip(*lines, strict=True), _COLUMNS.values(), strict=True)]
     return pa.StructArray.from_arrays(arrays, list(_COLUMNS))
 
 
-def _account(entries: list[dict], ranges: list[_Range], problems: dict[Path, str]) -> tuple[Batch, int]:
+def _account(entries: list[dict], ranges: list[_Range], problems: dict[Path, str]) -> tuple[RowBatch, int]:
     """The account of all ranges as one batch without rows, with line numbers counted from the start of each file."""
-    batch, kept = Batch(), 0
+    batch, kept = RowBatch(), 0
     lines: Counter[Path] = Counter()
-    base = {}
+    base: dict[int, int] = {}
     for entry in entries:  # sorted by place, so that the counts of a range come before its broken lines
         number, line = divmod(entry["place"], 1 << _LINE_BITS)
         source = ranges[number].source
@@ -263,5 +259,5 @@ def _account(entries: list[dict], ranges: list[_Range], problems: dict[Path, str
                 kept += entry["sum"]
             case reason:
                 batch.dropped[reason] += entry["sum"]
-    batch.damaged = [damage_note(path, why, lines[path]) for path, why in problems.items()]
+    batch.damaged = damage_notes(problems, lines)
     return batch, kept

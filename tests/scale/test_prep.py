@@ -22,11 +22,12 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from ray._private.internal_api import node_stats  # noqa: E402
 
-from afina.data import catalog, cluster  # noqa: E402
-from afina.data.catalog import prep  # noqa: E402
+from afina.data.account import REASONS  # noqa: E402
+from afina.data.prep import prep  # noqa: E402
 from afina.data.synthetic import catalogue_lines  # noqa: E402
 from afina.errors import CourseError  # noqa: E402
 from afina.runtime import course_root  # noqa: E402
+from afina.scale import prep as cluster  # noqa: E402
 
 pytestmark = pytest.mark.cluster
 NODE = {"num_cpus": 1, "object_store_memory": 150 << 20}
@@ -115,7 +116,7 @@ def test_a_cluster_that_always_fails_gives_up_with_one_sentence(tmp_path, two_wo
 
 
 def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
-    assert {"read", "kept", "broken line"}.isdisjoint(catalog.REASONS)
+    assert {"read", "kept", "broken line"}.isdisjoint(REASONS)
 
 
 def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):

@@ -8,19 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afina.data.catalog import main, prep
 from afina.data.near import BANDS, PERMUTATIONS, RECALL, NearDuplicates, bands, runs, sketches
+from afina.data.prep import main, prep
 from afina.data.split import SPLITS
 from afina.errors import CourseError
 
 THRESHOLD = 0.8
 TOLERANCE = 0.12  # more than three standard errors of the estimate at 0.8
 WORDS = [f"palavra{i}" for i in range(400)]
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.setenv("AFINA_PROGRESS", "0")
 
 
 def jaccard(one, other):
@@ -171,7 +166,7 @@ def test_two_processes_and_small_blocks_keep_the_same_rows(tmp_path, monkeypatch
     rows = products([text(draw) for _ in range(300)])
     rows += [dict(row, uid=f"b{i}", title=f"{row['title']} nova") for i, row in enumerate(rows)]
     one, _ = run(tmp_path / "one", rows, near_duplicates=THRESHOLD, workers=1)
-    monkeypatch.setattr("afina.data.catalog.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("afina.data.prep.BLOCK_BYTES", 20_000)
     two, _ = run(tmp_path / "two", rows, near_duplicates=THRESHOLD, workers=2)
     assert one.shards == two.shards
     assert one.dropped == two.dropped
