@@ -19,13 +19,13 @@ import transformers
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import TemplateProcessing
 
-from afina.data import shop
 from afina.data.clean import clean
 from afina.data.synthetic import catalogue_lines
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.tune import evaluate, export, sft
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
+from workshop.make.documents import alpaca_form
 from workshop.notebooks import build
 
 QUICK = TrainSettings(batch_size=4, accumulation=1, learning_rate=1e-2, warmup_steps=0, max_seq_length=64, max_steps=4)
@@ -106,7 +106,7 @@ def tuned(base):
 
 
 def test_the_template_is_the_one_the_base_model_knows():
-    assert ALPACA.format("Describe it", "A title", "An answer") == shop.alpaca("Describe it", "A title", "An answer")
+    assert ALPACA.format("Describe it", "A title", "An answer") == alpaca_form("Describe it", "A title", "An answer")
 
 
 def test_columns_become_prompt_completion_and_text():

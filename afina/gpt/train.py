@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from afina.data.corpora import Draw, messages, prose
+from afina.data.shop import Draw
 from afina.errors import CourseError
 from afina.gpt.generate import generate
 from afina.gpt.loader import Windows, pack, pad, read_documents, ribbon
@@ -29,6 +29,8 @@ from afina.gpt.model import GPT, GPTConfig, next_token_loss
 from afina.gpt.tokenizer import Tokenizer, save_tokenizer, train_bpe
 from afina.gpt.weights import fill, read_tensors, save_gpt, write_tensors
 from afina.runtime import SEED, build_folder, course_root, progress
+from workshop.make.messages import messages
+from workshop.make.prose import prose
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from afina.data import shop
-from afina.data.corpora import reviews
 from afina.runtime import SEED, course_root, progress
 from afina.tune.bert import captured_log, masked_accuracy, pretrain, read_reviews, train_tokenizer
+from workshop.make import documents as shop
+from workshop.make.reviews import reviews
 
 HELD_OUT = 500  # the last unlabelled reviews measure the encoder; it never trains on them
 LINKS = ("também.", "além disso", "E tem mais", "Do mesmo jeito")  # they join two opinions that agree
@@ -49,7 +49,7 @@ fora de resenhas como estas, ele não sabe português.
 
 ## Dados
 
-- {simple} resenhas fáceis, sem rótulo, de `afina.data.corpora.reviews` com as sementes {seeds}: duas opiniões
+- {simple} resenhas fáceis, sem rótulo, de `workshop.make.reviews` com as sementes {seeds}: duas opiniões
   iguais, sem negação
 - {all} textos ao todo na segunda etapa: as fáceis, as 11.500 primeiras resenhas sem rótulo de
   `data/reviews.jsonl.gz` e os textos de treino, sem os rótulos
@@ -184,7 +184,7 @@ português. Serve para aprender *fine-tuning* sem rede: fora de produtos como es
 
 ## Dados
 
-{documents} documentos de `afina.data.shop.documents`, semente 1: 40 % fichas (título e atributos), 30 % perguntas sobre um
+{documents} documentos de `workshop.make.documents`, semente 1: 40 % fichas (título e atributos), 30 % perguntas sobre um
 título, 30 % historinhas e conversas de loja. Só títulos da divisão de treino, e **nenhuma descrição de produto**: escrever
 descrições é o que as aulas ensinam a ele. O tokenizador (BPE de bytes) viu os mesmos textos e uma lista de palavras comuns.
 

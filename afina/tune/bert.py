@@ -49,7 +49,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from afina.data.corpora import SENTIMENTS
+from afina.data.lexicon import SENTIMENTS
 from afina.errors import CourseError
 from afina.runtime import SEED, Runtime, course_root
 

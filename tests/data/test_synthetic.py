@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.data import synthetic
-from afina.data.synthetic import LEXICON, Product, catalogue_lines, clean_title, parse_title, product_at
+from afina.data.lexicon import LEXICON
+from afina.data.synthetic import Product, catalogue_lines, clean_title, parse_title, product_at
 from afina.errors import CourseError
 
 ATTRIBUTES = ("brand", "item", "color", "material", "size", "series")
