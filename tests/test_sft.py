@@ -24,7 +24,8 @@ from afina.data.clean import clean
 from afina.data.synthetic import catalogue_lines
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.tune import evaluate, export, load as loading, prefer, sft
+from afina.tune import evaluate, export, prefer, sft
+from afina.tune import load as loading
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
 from workshop.notebooks import build
 

@@ -40,6 +40,7 @@ from transformers import (
 
 from afina import compat
 from afina.errors import CourseError
+from afina.ptbr import decimal
 from afina.runtime import SEED, Runtime, course_root
 from afina.tune.quiet import captured_log
 
@@ -241,7 +242,7 @@ class Teller(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **more):
         every = max(1, state.max_steps // 10)
         if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
-            print(f"passo {state.global_step} de {state.max_steps}: perda {float(logs['loss']):.2f}", flush=True)
+            print(f"passo {state.global_step} de {state.max_steps}: perda {decimal(float(logs['loss']))}", flush=True)
 
 
 def fine_tune(

@@ -106,14 +106,15 @@ def _unpacked(weight: torch.Tensor) -> torch.Tensor:
     return dequantize_4bit(weight.data, weight.quant_state).float()
 
 
-def save(model, tokenizer, folder: Path) -> Path:
-    """Write model (or only its adapter, where it has one) and tokenizer as safetensors; whole or not at all."""
-    folder = Path(folder)
+def save(model, tokenizer, folder: Path, card: str = "") -> Path:
+    """Write model (or only its adapter, where it has one), tokenizer and card as a folder of safetensors; whole or not at all."""
     with whole.new_folder(folder) as aside, quiet():
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         (aside / "README.md").unlink(missing_ok=True)  # PEFT's own empty card
-    return folder
+        if card:
+            whole.write(aside / "README.md", card)
+    return Path(folder)
 
 
 def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = None, to_train: bool = False):
