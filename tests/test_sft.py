@@ -23,7 +23,8 @@ from afina.data.clean import clean
 from afina.data.synthetic import catalogue_lines
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.tune import evaluate, export, sft
+from afina.tune import evaluate, export, prefer, sft
+from afina.tune import load as loading
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
 from workshop.make.documents import alpaca_form
 from workshop.notebooks import build
@@ -272,7 +273,7 @@ def test_an_empty_or_broken_folder_is_not_a_model(base, tmp_path, capsys):
 
 
 def test_a_model_too_big_for_the_memory_says_what_to_lower(base, monkeypatch):
-    monkeypatch.setattr(sft, "load_base", lambda *_: torch.empty(10**15))  # the real allocator's own refusal
+    monkeypatch.setattr(loading, "load_base", lambda *_: torch.empty(10**15))  # the real allocator's own refusal
     for four_bits, remedy in ((False, "load_in_4bit=True"), (True, "Use um modelo menor")):
         with pytest.raises(CourseError, match=f"faltou memória para carregar o modelo. .*{remedy}"):
             load(base, four_bits)
@@ -483,19 +484,19 @@ def test_training_says_nothing_on_either_stream(base, capfd):
 def test_dpo_lowers_its_loss_and_prefers_the_chosen(tuned, base):
     rows = [{"prompt": r["prompt"], "chosen": r["completion"], "rejected": "No idea."} for r in ROWS]
     model, tokenizer = load(base)
-    trained = sft.train_dpo(model, tokenizer, rows, TrainSettings(**{**vars(QUICK), "max_steps": 8}))
+    trained = prefer.train_dpo(model, tokenizer, rows, TrainSettings(**{**vars(QUICK), "max_steps": 8}))
     assert trained.losses[0] == pytest.approx(math.log(2), rel=1e-4)  # it begins as its own reference
     assert trained.losses[-1] < 0.6 and trained.history[-1]["rewards/accuracies"] == 1
     assert list(model.peft_config) == ["default"]
-    again = sft.train_dpo(model, tokenizer, rows, QUICK)
+    again = prefer.train_dpo(model, tokenizer, rows, QUICK)
     assert again.losses[0] == pytest.approx(math.log(2), rel=1e-4)
 
 
 def test_dpo_rows_are_checked_and_need_an_adapter(base):
     with pytest.raises(CourseError, match='linha 1: falta "chosen"'):
-        sft.train_dpo(*load(base), [{"prompt": "a", "rejected": "b"}], QUICK)
+        prefer.train_dpo(*load(base), [{"prompt": "a", "rejected": "b"}], QUICK)
     with pytest.raises(CourseError, match="precisa de um adaptador"):
-        sft.train_dpo(*load(base, lora=None), [{"prompt": "a", "chosen": "b", "rejected": "c"}], QUICK)
+        prefer.train_dpo(*load(base, lora=None), [{"prompt": "a", "chosen": "b", "rejected": "c"}], QUICK)
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ COMMON_WORDS = LEXICON["en"]["common_words"]
 KINDS = ("card",) * 8 + ("question",) * 6 + ("story",) * 4 + ("talk",) * 2  # shares of twenty
 
 
-def documents(n: int, seed: int = 1, split: str = "train") -> Iterator[str]:
+def shop_documents(n: int, seed: int = 1, split: str = "train") -> Iterator[str]:
     """The first `n` documents of `seed` on titles of `split`, in the seed's order; the first ones of any n are the same."""
     draw, products = Draw(seed), shop_products(seed, split)
     for _ in range(n):

@@ -3,13 +3,13 @@
 import re
 
 from afina.data.lexicon import LEXICON
-from workshop.make.documents import documents
+from workshop.make.documents import shop_documents
 
 
 def test_the_corpus_is_a_function_of_its_seed_with_the_prefix_property():
-    first = list(documents(50))
-    assert list(documents(80))[:50] == first
-    assert list(documents(50, seed=2)) != first
+    first = list(shop_documents(50))
+    assert list(shop_documents(80))[:50] == first
+    assert list(shop_documents(50, seed=2)) != first
 
 
 def test_no_document_holds_a_sentence_of_a_description():
@@ -19,5 +19,5 @@ def test_no_document_holds_a_sentence_of_a_description():
     openings = {re.split(r"[{,.]", line)[0].strip() for kind in kinds for line in lexicon[kind]}
     openings = {text for text in openings if len(text.split()) > 3}
     assert len(openings) > 10
-    text = "\n".join(documents(3_000))
+    text = "\n".join(shop_documents(3_000))
     assert [line for line in openings if line in text] == []
