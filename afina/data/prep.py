@@ -33,7 +33,7 @@ from afina import whole
 from afina.data.account import Broken, PrepReport, RowBatch, damage_notes
 from afina.data.folder import ShardWriter, describe, is_ready, read_manifest, report_of, to_parquet, write_manifest
 from afina.data.reading import Damaged, read_blocks
-from afina.data.rows import encode_rows, prepare, sketch_rows
+from afina.data.rows import Table, encode_rows, prepare, sketch_rows
 from afina.data.split import SHARES, SPLITS, assign_splits
 from afina.errors import CourseError
 from afina.ptbr import number
@@ -225,22 +225,22 @@ def _explained(out: Path) -> Iterator[None]:
 
 
 class _Packed(NamedTuple):
-    """A Table made small for the way between processes. `sketches` is empty where near-duplicates may stay."""
+    """What a worker gives back of a block: the account, in a table that keeps no rows, and those encoded, which is smaller.
 
-    rows: list[bytes]
+    `sketches` is empty where near-duplicates may stay.
+    """
+
+    table: Table
+    lines: list[bytes]
     sums: list[int]
-    split: list[str]
-    key: list[int]
-    read: int
-    dropped: Counter[str]
-    broken: list[tuple[int, str]]
     sketches: list
 
 
 def _pack(block: bytes, shares: Sequence[float], near: bool) -> _Packed:
     table = prepare(block, shares)
-    sketches = sketch_rows(table) if near else []
-    return _Packed(*encode_rows(table), table.split, table.key, table.read, table.dropped, table.broken, sketches)
+    packed = _Packed(table, *encode_rows(table), sketch_rows(table) if near else [])
+    table.rows, table.line = [], []
+    return packed
 
 
 def _local_road(
@@ -256,10 +256,11 @@ def _local_road(
     problems: dict[Path, str] = {}
     pack = partial(_pack, shares=shares, near=near is not None)
     for path, moved, packed in _packed_in_order(_all_blocks(files, problems), pack, pool):
-        batch = RowBatch(read=packed.read, dropped=packed.dropped, moved=moved)
-        batch.broken = [Broken(str(path), lines_of[path] + line, reason) for line, reason in packed.broken]
-        lines_of[path] += packed.read
-        columns = (packed.key, packed.split, packed.rows, packed.sums, packed.sketches or repeat(None, len(packed.key)))
+        table, rows, sums, sketches = packed
+        batch = RowBatch(read=table.read, dropped=table.dropped, moved=moved)
+        batch.broken = [Broken(str(path), lines_of[path] + line, reason) for line, reason in table.broken]
+        lines_of[path] += table.read
+        columns = (table.key, table.split, rows, sums, sketches or repeat(None, len(rows)))
         for key, split, row, checksum, sketch in zip(*columns, strict=True):
             if key in seen:
                 batch.dropped["duplicate"] += 1

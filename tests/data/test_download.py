@@ -14,6 +14,7 @@ from collections import namedtuple
 
 import pytest
 
+from afina.cli import main
 from afina.data import download
 from afina.data.download import Mirror
 from afina.errors import CourseError
@@ -74,7 +75,7 @@ def fetch(server, folder, *mirrors, **more):
 
 
 def leftovers(folder):
-    return sorted(path.name for path in folder.glob("*.partial"))
+    return sorted(path.name for path in folder.glob(".afina-*"))
 
 
 def test_full_download_and_its_record(server, tmp_path):
@@ -102,7 +103,7 @@ def test_a_cut_download_goes_on_in_the_next_call(server, tmp_path):
 
 
 def test_complete_but_not_yet_renamed(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download.os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(download.whole, "put", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fetch(server, tmp_path)
     monkeypatch.undo()
@@ -130,7 +131,7 @@ def test_checksum_pinned_by_the_caller(server, tmp_path):
     url = server.url + "/trn.json"
     with pytest.raises(CourseError, match="sha256 não confere"):
         fetch(server, tmp_path, Mirror(url, "trn.json", sha256="0" * 64))
-    assert not (tmp_path / "trn.json").exists() and leftovers(tmp_path) == ["state.trn.json.partial"]
+    assert not (tmp_path / "trn.json").exists() and leftovers(tmp_path) == [".afina-download.trn.json.state"]
     good = Mirror(url, "trn.json", size=len(BODY), sha256=hashlib.sha256(BODY).hexdigest())
     assert fetch(server, tmp_path, good).read_bytes() == BODY
 
@@ -238,8 +239,26 @@ def test_no_name_resolution_is_not_waited_for(tmp_path, monkeypatch):
 
 
 def test_command(server, tmp_path, capsys):
-    assert download.main(["--url", server.url + "/trn.json", "--folder", str(tmp_path)]) == 0
+    assert main(["download", "--url", server.url + "/trn.json", "--folder", str(tmp_path)]) == 0
     assert "afina prep" in capsys.readouterr().out
     for wrong in (["--sha256", "00"], ["--url", server.url + "/index.html"]):
-        with pytest.raises(SystemExit):
-            download.main(wrong)
+        assert main(["download", *wrong]) == 2
+
+
+def test_what_a_person_keeps_in_the_folder_survives(server, tmp_path):
+    """Names that others use for half a file, and what whole.py may clear, are not ours to write or to remove."""
+    mine = ["trn.json.partial", "state.trn.json.partial", "trn.json.old", "notas.txt"]
+    for name in mine:
+        (tmp_path / name).write_text("meu", encoding="utf-8")
+    server.cuts = [700_000]
+    with pytest.raises(CourseError):
+        fetch(server, tmp_path, tries=1)
+    fetch(server, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*mine, "trn.json", "trn.json.sha256"}
+    assert {(tmp_path / name).read_text(encoding="utf-8") for name in mine} == {"meu"}
+    (tmp_path / "trn.json").unlink()
+    (tmp_path / "trn.json").mkdir()
+    (tmp_path / "trn.json" / "notas.txt").write_text("meu", encoding="utf-8")
+    with pytest.raises(CourseError, match="não consegui gravar"):
+        fetch(server, tmp_path)
+    assert (tmp_path / "trn.json" / "notas.txt").read_text(encoding="utf-8") == "meu"

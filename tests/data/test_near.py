@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afina.cli import main
 from afina.data.near import BANDS, PERMUTATIONS, RECALL, NearDuplicates, bands, runs, sketches
-from afina.data.prep import main, prep
+from afina.data.prep import prep
 from afina.data.split import SPLITS
 from afina.errors import CourseError
 
@@ -200,5 +201,5 @@ def test_a_threshold_that_makes_no_sense_is_refused(tmp_path, bad):
 
 def test_the_command_takes_it(tmp_path, capsys):
     run(tmp_path, products([text(random.Random(8))] * 2))
-    assert main([str(tmp_path / "trn.json"), "--out", str(tmp_path / "near"), "--near-duplicates", "0.8"]) == 0
+    assert main(["prep", str(tmp_path / "trn.json"), "--out", str(tmp_path / "near"), "--near-duplicates", "0.8"]) == 0
     assert "quase iguais" in capsys.readouterr().out

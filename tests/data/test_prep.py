@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from catalogue import joined, row, rows_in, shard_bytes
 
+from afina.cli import main
 from afina.data import folder
 from afina.data import prep as engine
 from afina.data.account import RowBatch
 from afina.data.clean import RULES
-from afina.data.prep import main, prep
+from afina.data.prep import prep
 from afina.data.rows import prepare
 from afina.data.split import SPLITS, assign_splits
 from afina.errors import CourseError
@@ -256,7 +257,7 @@ def test_bad_options_are_named(tmp_path, source, options, where):
 
 
 def test_the_command_line(tmp_path, source, capsys):
-    command = [str(source), "--out", str(tmp_path / "out"), "--formats", "jsonl", "--shard-rows", "1000"]
+    command = ["prep", str(source), "--out", str(tmp_path / "out"), "--formats", "jsonl", "--shard-rows", "1000"]
     assert main([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["read"] == report["kept"] + sum(report["dropped"].values())

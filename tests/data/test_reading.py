@@ -8,7 +8,7 @@ from catalogue import joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afina.data.prep import main
+from afina.cli import main
 from afina.data.reading import Damaged, is_gzip, read_blocks
 from afina.ptbr import number
 
@@ -50,11 +50,11 @@ def test_a_damaged_gzip_keeps_what_was_readable(tmp_path, lines, capsys, harm, m
         assert got[:sure] == text[:sure]
     assert got.endswith(b"\n")
 
-    assert main([str(path), "--out", str(tmp_path / "out"), "--formats", "jsonl"]) == 1
+    assert main(["prep", str(path), "--out", str(tmp_path / "out"), "--formats", "jsonl"]) == 1
     said = capsys.readouterr().out
     assert f"parou depois da linha {number(got.count(bytes([10])))}" in said
     assert json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["complete"] is False
-    assert main([str(path), "--out", str(tmp_path / "out"), "--formats", "jsonl"]) == 1  # never taken for done
+    assert main(["prep", str(path), "--out", str(tmp_path / "out"), "--formats", "jsonl"]) == 1  # never taken for done
     assert "já está pronto" not in capsys.readouterr().out
 
 

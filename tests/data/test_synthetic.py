@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afina.cli import main
 from afina.data import synthetic
 from afina.data.lexicon import LEXICON
 from afina.data.synthetic import Product, catalogue_lines, clean_title, parse_title, product_at
@@ -208,8 +209,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 
 def test_command(tmp_path, capsys):
     out = tmp_path / "trn.json"
-    assert synthetic.main([str(out), "--lines", "50", "--seed", "9"]) == 0
+    assert main(["synthetic", str(out), "--lines", "50", "--seed", "9"]) == 0
     assert out.read_bytes() == b"".join(catalogue_lines(50, 9))
     assert "50 linhas" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        synthetic.main([])
+    assert main(["synthetic"]) == 2  # without a file to write

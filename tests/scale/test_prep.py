@@ -22,7 +22,6 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from ray._private.internal_api import node_stats  # noqa: E402
 
-from afina.data.account import REASONS  # noqa: E402
 from afina.data.prep import prep  # noqa: E402
 from afina.data.synthetic import catalogue_lines  # noqa: E402
 from afina.errors import CourseError  # noqa: E402
@@ -115,13 +114,10 @@ def test_a_cluster_that_always_fails_gives_up_with_one_sentence(tmp_path, two_wo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_column_of_the_account_never_meets_a_reason_of_the_engine():
-    assert {"read", "kept", "broken line"}.isdisjoint(REASONS)
-
-
 def test_the_training_job_outlives_a_killed_worker(tmp_path, two_workers):
     """train/job_ray.py as it is run: kill -9 of a worker after the first checkpoint, and the losses are those of one process."""
-    from afina.launch import GPTJob, run
+    from afina.scale.job import GPTJob
+    from afina.scale.train import run
 
     sizes = {"d_model": 32, "n_layers": 2, "steps": 120, "save_every": 10, "validation_rows": 32, "warmup": 5}
     config = tmp_path / "gpt.yaml"
