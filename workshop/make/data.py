@@ -21,6 +21,8 @@ from workshop.make.messages import messages
 from workshop.make.prose import PROSE_DOCUMENTS, prose
 from workshop.make.reviews import reviews
 
+_TABLE = re.compile(r"(<!-- somas -->\n).*?(<!-- /somas -->)", re.S)
+
 
 def _jsonl(rows: Iterable[dict]) -> Iterator[bytes]:
     return (json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
@@ -45,9 +47,6 @@ def write_course_data(folder: Path) -> None:
     clubs = json.loads((folder / "clubes.json").read_text(encoding="utf-8"))
     for name, lines in course_files(clubs).items():
         write_lines(folder / name, lines)
-
-
-_TABLE = re.compile(r"(<!-- somas -->\n).*?(<!-- /somas -->)", re.S)
 
 
 def sums_table(folder: Path) -> str:
