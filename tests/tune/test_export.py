@@ -94,7 +94,7 @@ def test_the_card_is_filled_in_and_never_half_empty():
 def test_a_fresh_process_says_the_same(tuned, tokenizer, tmp_path):
     folder = export.save(export.merge(tuned[True]), tokenizer, tmp_path / "merged")
     here = evaluate.generate(tuned[True], tokenizer, [ALPACA.format(INSTRUCTION, TITLES[0], "")], 12)[0]
-    command = [sys.executable, "-m", "afina.tune.export", str(folder), "--title", TITLES[0], "--tokens", "12"]
+    command = [sys.executable, "-m", "afina.cli", "describe", str(folder), "--title", TITLES[0], "--tokens", "12"]
     run = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"}
     )

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tune_base import load
 
+from afina import cli
 from afina.errors import CourseError
-from afina.tune import export, sft
 from afina.tune import load as loading
 from afina.tune.sft import LoraSettings
 
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 )
 def test_a_model_that_cannot_be_had_says_why(base, model, arguments, said):
     with pytest.raises(CourseError, match=re.escape(said)) as error:
-        sft.load_for_sft(model or base, **({"max_seq_length": 64, "load_in_4bit": False} | arguments))
+        loading.load_for_sft(model or base, **({"max_seq_length": 64, "load_in_4bit": False} | arguments))
     assert error.value.remedy
 
 
 def test_an_empty_or_broken_folder_is_not_a_model(base, tmp_path, capsys):
     with pytest.raises(CourseError, match=r"não há modelo nesta pasta.*make models"):
-        sft.load_for_sft(tmp_path, 64, False)
+        loading.load_for_sft(tmp_path, 64, False)
     for name, keep in (("model.safetensors", 0), ("model.safetensors", 1_000), ("tokenizer.json", 0)):
         folder = shutil.copytree(base, tmp_path / f"{name}-{keep}")
         content = (folder / name).read_bytes()[:keep]
@@ -42,8 +42,8 @@ def test_an_empty_or_broken_folder_is_not_a_model(base, tmp_path, capsys):
         if keep:
             (folder / name).write_bytes(content)
         with pytest.raises(CourseError, match="falta um arquivo deste modelo, ou ele está estragado"):
-            sft.load_for_sft(folder, 64, False)
-        assert export.main([str(folder), "--title", "a"]) == 2
+            loading.load_for_sft(folder, 64, False)
+        assert cli.main(["describe", str(folder), "--title", "a"]) == 2
         assert capsys.readouterr().err.startswith(f"erro: {folder}: falta um arquivo")
 
 

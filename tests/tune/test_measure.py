@@ -18,7 +18,10 @@ def test_parameters_are_counted_by_formula_in_16_and_in_4_bits(base):
     assert measure.trainable(packed) == measure.trainable(model)
     assert measure.training_bytes(packed)["weights"] < measure.training_bytes(model)["weights"]
     whole, _ = load(base, lora=None)
-    assert len(set(measure.trainable(whole))) == 1 and measure.training_bytes(whole)["optimizer"] == 8 * measure.trainable(whole)[0]
+    assert (
+        len(set(measure.trainable(whole))) == 1
+        and measure.training_bytes(whole)["optimizer"] == 8 * measure.trainable(whole)[0]
+    )
 
 
 def test_amdahl():

@@ -17,7 +17,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_columns_become_prompt_completion_and_text():
-    rows = {"title": ["A mug"], "content": ["Red."], "instruction": [sft_rows.add_instruction_column({})["instruction"]]}
+    rows = {
+        "title": ["A mug"],
+        "content": ["Red."],
+        "instruction": [sft_rows.add_instruction_column({})["instruction"]],
+    }
     out = sft_rows.formatting_prompts_func(rows, "</s>")
     assert out["text"] == [f"### Instruction:\n{INSTRUCTION}\n\n### Input:\nA mug\n\n### Response:\nRed.</s>"]
     assert out["text"][0] == out["prompt"][0] + out["completion"][0] and out["completion"] == ["Red.</s>"]
@@ -73,7 +77,8 @@ def test_the_end_token_comes_once_and_only_when_wanted(tokenizer):
     assert with_end == sft_rows.prepare([{"text": "a b"}], tokenizer, 64).rows
     assert with_end[0]["input_ids"].count(tokenizer.eos_token_id) == 1
     assert (
-        tokenizer.eos_token_id not in sft_rows.prepare([{"text": "a b"}], tokenizer, 64, add_eos=False).rows[0]["input_ids"]
+        tokenizer.eos_token_id
+        not in sft_rows.prepare([{"text": "a b"}], tokenizer, 64, add_eos=False).rows[0]["input_ids"]
     )
 
 
