@@ -145,7 +145,6 @@ def save_checkpoint(path: Path, model: GPT, optimizer: torch.optim.Optimizer, st
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, path, _run(model, recipe) | {"step": str(step)})
 
 

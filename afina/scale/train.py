@@ -163,8 +163,8 @@ def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
     share = _share("batch_size", job.batch_size, state.num_processes)
     measured = _share("validation_rows", job.validation_rows, state.num_processes)
     my_held_out = [held_out[n] for n in range(state.process_index * measured, (state.process_index + 1) * measured)]
-    pace = {"evaluate_every": job.save_every, "seed": job.seed}
-    recipe = Recipe(job.steps, job.batch_size, job.learning_rate, job.warmup, **pace)
+    warmup, every = job.warmup, job.save_every
+    recipe = Recipe(job.steps, job.batch_size, job.learning_rate, warmup, evaluate_every=every, seed=job.seed)
     torch.manual_seed(job.seed)
     config = GPTConfig(len(tokenizer), job.context, job.d_model, job.n_heads, job.n_layers, job.dropout)
     model = GPT(config)

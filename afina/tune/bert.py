@@ -38,7 +38,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from afina import compat
+from afina import compat, whole
 from afina.data.lexicon import SENTIMENTS
 from afina.errors import CourseError
 from afina.ptbr import decimal
@@ -409,22 +409,25 @@ def train_by_hand(model, rows, collate, learning_rate, batch_size=32, cpu=True):
     return losses
 
 
+def write_steps(out: Path, steps: int = 8) -> None:
+    """Some steps of 32 examples from models/bert-pt, in each launched process; the first one writes the losses as JSON."""
+    source = course_root() / "models" / "bert-pt"
+    model, tokenizer = classifier(source), BertTokenizerFast.from_pretrained(source)
+    texts, labels = read_reviews("train")
+    rows = labelled_rows((texts[: 32 * steps], labels[: 32 * steps]), tokenizer, model)
+    losses = train_by_hand(model, rows, DataCollatorWithPadding(tokenizer), 1e-3)
+    if int(os.environ.get("RANK", "0")) == 0:
+        whole.write(out, json.dumps({"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
+
+
 def main(argv: list[str] | None = None) -> int:
-    """What each launched process runs: some steps from models/bert-pt; the first process writes the losses."""
     parser = argparse.ArgumentParser(prog="python -m afina.tune.bert", description="Alguns passos de treino à mão.")
     parser.add_argument("--out", required=True, type=Path, help="onde escrever as perdas (JSON)")
     parser.add_argument("--steps", type=int, default=8, help="passos de 32 exemplos")
     args = parser.parse_args(argv)
-    source = course_root() / "models" / "bert-pt"
-    model, tokenizer = classifier(source), BertTokenizerFast.from_pretrained(source)
-    texts, labels = read_reviews("train")
-    rows = labelled_rows((texts[: 32 * args.steps], labels[: 32 * args.steps]), tokenizer, model)
-    losses = train_by_hand(model, rows, DataCollatorWithPadding(tokenizer), 1e-3)
-    if int(os.environ.get("RANK", "0")) == 0:
-        report = {"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}
-        args.out.write_text(json.dumps(report), encoding="utf-8")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
+    write_steps(args.out, args.steps)
     return 0
 
 

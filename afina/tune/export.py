@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -303,6 +303,14 @@ def modelfile(path: Path, eos_token: str, tokens: int = 160) -> str:
 # --- a fresh process -------------------------------------------------------------------------------------------------
 
 
+def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> list[str]:
+    """What the model (or the adapter on its base) of a folder says of each title, in at most so many new tokens."""
+    model, tokenizer = reopen(folder)
+    prompts = [ALPACA.format(INSTRUCTION, title, "") for title in titles]
+    texts = generate(model, tokenizer, prompts, max_new_tokens=tokens)
+    return [finished(text, tokenizer.eos_token)[0] for text in texts]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m afina.tune.export", description="Abre um modelo salvo e descreve.")
     parser.add_argument("folder", type=Path, help="pasta do modelo ou do adaptador")
@@ -310,13 +318,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
     args = parser.parse_args(argv)
     try:
-        model, tokenizer = reopen(args.folder)
+        print(json.dumps(describe_titles(args.folder, args.title, args.tokens), ensure_ascii=False))
     except CourseError as error:
         print(f"erro: {error}", file=sys.stderr)
         return 2
-    prompts = [ALPACA.format(INSTRUCTION, title, "") for title in args.title]
-    texts = generate(model, tokenizer, prompts, max_new_tokens=args.tokens)
-    print(json.dumps([finished(text, tokenizer.eos_token)[0] for text in texts], ensure_ascii=False))
     return 0
 
 

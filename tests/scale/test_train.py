@@ -22,7 +22,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from afina import compat
+from afina import cli, compat
 from afina.errors import CourseError
 from afina.gpt.model import GPT, GPTConfig
 from afina.gpt.weights import load_gpt
@@ -78,7 +78,7 @@ def report(folder: Path) -> dict:
 
 
 def test_check_shows_the_whole_job_and_trains_nothing(tmp_path, capsys):
-    assert launch.main(["gpt", "--check", "--out", str(tmp_path / "x")]) == 0
+    assert cli.main(["train", "gpt", "--check", "--out", str(tmp_path / "x")]) == 0
     assert json.loads(capsys.readouterr().out) == asdict(GPTJob(out=str(tmp_path / "x")))
     assert list(tmp_path.iterdir()) == []
 
@@ -108,7 +108,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 def test_the_old_names_lead_here():
     from afina import launch as old
 
-    assert (old.run, old.read_job, old.main, old.GPTJob) == (launch.run, launch.read_job, launch.main, GPTJob)
+    assert (old.run, old.read_job, old.JOBS, old.GPTJob) == (launch.run, launch.read_job, launch.JOBS, GPTJob)
 
 
 def test_a_batch_that_the_processes_cannot_share_and_another_runs_checkpoints_are_refused(tmp_path):
@@ -226,6 +226,7 @@ import accelerate.accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
+from afina import cli
 from afina.scale import train as launch
 
 made = accelerate.accelerator.AcceleratorState.__init__
@@ -247,7 +248,7 @@ def watched(accelerator, model, *rest):
     return steps(accelerator, model, *rest)
 
 launch._steps = watched
-raise SystemExit(launch.main(sys.argv[1:]))
+raise SystemExit(cli.main(["train", *sys.argv[1:]]))
 """
 
 
@@ -364,7 +365,7 @@ def test_the_slurm_job_launches_a_command_that_both_programs_understand(tmp_path
     assert (args.num_machines, args.num_processes, args.machine_rank, args.main_process_ip) == (2, 8, 1, "no1")
     assert args.main_process_port == 20077 and args.same_network
     assert (args.training_script, args.training_script_args[0]) == ("afina.cli", "train")
-    assert launch.main([*args.training_script_args[1:], "--check"]) == 0
+    assert cli.main([*args.training_script_args, "--check"]) == 0
     assert subprocess.run(["bash", job], cwd=tmp_path, env=env, capture_output=True).returncode != 0
 
 

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import torch
 from transformers import BertForMaskedLM, BertTokenizerFast
 
 from afina.runtime import course_root
@@ -13,12 +12,7 @@ from workshop.make.bert import HELD_OUT, bert_texts
 FOLDER = course_root() / "models" / "bert-pt"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from afina.runtime import SEED, course_root
@@ -15,12 +14,7 @@ from workshop.make.documents import alpaca_form, shop_documents
 FOLDER = course_root() / "models" / "llama-base"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
