@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """One thread for torch: models this small only wait for each other's threads."""
     import torch
