@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
-from afina.cloud.chat import Refused, prompt_text
+from afina.chat.turn import Refused, prompt_text
 from afina.errors import CourseError
 from afina.gpt.lora import load_lora, merge
 from afina.gpt.model import GPT

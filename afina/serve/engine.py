@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import DynamicCache
 
-from afina.cloud.chat import END, Line
+from afina.chat.turn import END, Line
 from afina.serve.checkpoint import Checkpoint
 from afina.tune.bert import predict
 

@@ -29,7 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from afina.cloud.chat import Line, Refused, Turn
+from afina.chat.turn import Line, Refused, Turn
 from afina.errors import CourseError
 from afina.serve import engine
 from afina.serve.checkpoint import SMALL, Checkpoint, load_checkpoint
