@@ -6,11 +6,20 @@ No torch here: whoever only asks loads none.
 from __future__ import annotations
 
 import queue
-import secrets
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tokenizers.decoders import DecodeStream
+
+if TYPE_CHECKING:
+    from afina.chat.batch import BatchRow
 
 END = object()
+TOO_LONG = (
+    "O pedido tem {tokens} tokens, e este modelo lê até {context}, com a resposta. Encurte o texto, ou comece uma nova "
+    "conversa."
+)
 
 
 class Refused(Exception):
@@ -19,6 +28,12 @@ class Refused(Exception):
     def __init__(self, message: str, code: str):
         super().__init__(message)
         self.code = code
+
+
+class Pieces(Protocol):
+    """Where an answer goes: pieces of text, an Exception in their place, and END."""
+
+    def put(self, piece: Any, /) -> None: ...
 
 
 @dataclass(eq=False)
@@ -36,78 +51,87 @@ class Turn:
     stopped_by: str | None = None
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    abandoned: bool = False
-    pieces: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    pieces: Pieces = field(default_factory=queue.SimpleQueue)
 
 
-def prompt_text(tokenizer, messages: list[dict]) -> str:
+def prompt_text(tokenizer, messages: Sequence[dict]) -> str:
     """The messages in the model's own chat template, ready for its answer."""
     plain = [{"role": "system" if m["role"] == "developer" else m["role"], "content": m["content"]} for m in messages]
     return tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
 
 
+class PromptBuilder:
+    """Turns conversations into the ids that a model continues; `context` is what it reads, in tokens, the answer included."""
+
+    def __init__(self, tokenizer, context: int):
+        self.tokenizer, self.context = tokenizer, context
+        self._specials = sorted(filter(None, tokenizer.all_special_tokens), key=len, reverse=True)
+        self._longest = max(map(len, tokenizer.get_vocab()))
+
+    def ids(self, messages: Sequence[dict], too_long: str = TOO_LONG) -> list[int]:
+        """The messages in the model's chat form, or one after the other where it has none.
+
+        A special token that somebody typed ("</s>") gets a space inside: nobody closes a turn from within a message.
+        Refused (code "context_length_exceeded") where nothing would be left of the context for an answer; `too_long` says so.
+        """
+        plain = [{**message, "content": self._tame(message["content"])} for message in messages]
+        size = sum(len(message["content"]) for message in plain)
+        if size > self.context * self._longest:  # sure to be too long: it is not read to the end to say so
+            raise self._refusal(too_long, f"{self.context}+")
+        begin = self.tokenizer.bos_token or ""
+        if self.tokenizer.chat_template:
+            text = prompt_text(self.tokenizer, plain)
+        else:
+            text = begin + "\n".join(message["content"] for message in plain)
+        begun = bool(begin) and text.startswith(begin)
+        ids = self.tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"]
+        if len(ids) >= self.context:
+            raise self._refusal(too_long, len(ids))
+        return ids
+
+    def _refusal(self, too_long: str, tokens: int | str) -> Refused:
+        return Refused(too_long.format(tokens=tokens, context=self.context), "context_length_exceeded")
+
+    def _tame(self, text: str) -> str:
+        for special in self._specials:
+            text = text.replace(special, f"{special[0]} {special[1:]}")
+        return text
+
+
 class Line:
-    """One turn within a batch: chooses its tokens, sends its text, knows when to stop.
+    """What a row of the batch writes, as text: sends the pieces of a turn, and ends the row at one of its stop texts."""
 
-    `ids` is the prompt; `room` the model's context in tokens; `ends` the tokens that close an answer.
-    """
-
-    def __init__(self, tokenizer, turn: Turn, ids: list[int], room: int, ends: Collection[int] = ()):
-        import torch
-        from tokenizers.decoders import DecodeStream
-
-        self.tokenizer, self.turn, self.ids = tokenizer, turn, ids
-        self.ends = ends or (tokenizer.eos_token_id,)
-        self.left = min(turn.max_tokens or room, room - len(ids))
-        self.new: list[int] = []
+    def __init__(self, tokenizer, turn: Turn):
+        self.tokenizer, self.turn = tokenizer, turn
         self.text = ""  # of the whole characters so far
         self.sent = 0  # characters
         self.stream = DecodeStream(skip_special_tokens=True)
-        self.dice = torch.Generator()
-        self.dice.manual_seed(secrets.randbits(62) if turn.seed is None else turn.seed)
+        # this many characters may be the beginning of a stop text
+        self.held = max((len(stop) - 1 for stop in turn.stop), default=0)
 
-    @property
-    def greedy(self) -> bool:
-        """It takes the likeliest token: `choose` is not needed where the batch's argmax is known."""
-        return self.turn.temperature < 1e-4 or self.turn.top_p == 0
-
-    def choose(self, scores) -> int:
-        """The next token from its scores, (vocab_size,)."""
-        import torch
-
+    def heard(self, row: BatchRow) -> None:
+        """The row has one more token, or is over."""
         turn = self.turn
-        if self.greedy:
-            return int(scores.argmax())
-        shares = (scores / turn.temperature).softmax(-1)
-        if turn.top_p < 1:
-            ordered, places = shares.sort(descending=True)
-            ordered[ordered.cumsum(-1) - ordered >= turn.top_p] = 0
-            shares = torch.zeros_like(shares).scatter(0, places, ordered)
-        return int(torch.multinomial(shares, 1, generator=self.dice))
+        if row.end != "stop":
+            turn.answer_tokens += 1
+            # the stream keeps half a character back
+            self.text += self.stream.step(self.tokenizer.backend_tokenizer, row.new[-1]) or ""
+            turn.stopped_by = next((stop for stop in turn.stop if stop in self.text), None)
+            if turn.stopped_by:
+                row.end = "stop"
+        if row.end is None:
+            self._send(self.text[: max(0, len(self.text) - self.held)])
+            return
+        turn.finish_reason = row.end
+        if turn.stopped_by:
+            self._send(self.text[: self.text.index(turn.stopped_by)])
+        else:
+            self._send(self.tokenizer.decode(row.new, skip_special_tokens=True))
+        turn.pieces.put(END)
 
-    def take(self, token: int) -> bool:
-        """Add the token; False when the answer is over."""
-        turn = self.turn
-        if token in self.ends:
-            return self._close("stop")
-        self.new.append(token)
-        turn.answer_tokens += 1
-        # the stream keeps half a character back
-        self.text += self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
-        for stop in turn.stop:
-            if stop in self.text:
-                turn.stopped_by = stop
-                return self._close("stop", self.text[: self.text.index(stop)])
-        if len(self.new) >= self.left:
-            return self._close("length")
-        # hold back what may be the beginning of a stop text
-        self._send(self.text[: len(self.text) - max((len(stop) - 1 for stop in turn.stop), default=0)])
-        return not turn.abandoned
-
-    def _close(self, reason: str, text: str | None = None) -> bool:
-        self.turn.finish_reason = reason
-        self._send(self.tokenizer.decode(self.new, skip_special_tokens=True) if text is None else text)
-        return False
+    def failed(self, error: Exception) -> None:
+        """The model broke under the row."""
+        self.turn.pieces.put(error)
 
     def _send(self, text: str) -> None:
         if len(text) > self.sent:
