@@ -67,8 +67,9 @@ grade: $(READY)
 
 # The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
 models: $(READY)
-	@$(PY) -m afina.tune.base bert llama
-	@$(PY) -m afina.gpt.train
+	@$(PY) -m workshop.make.bert
+	@$(PY) -m workshop.make.llama
+	@$(PY) -m workshop.make.gpt
 
 # The slides of pdf/, from pdf/src, or `make slides DECKS="03"`.
 slides: $(READY)

@@ -36,11 +36,12 @@ class Child:
         self, module: str, options: Mapping[str, object], what: str, where: str | Path = "", failed: str = "não subiu"
     ):
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self.process: subprocess.Popen | None = subprocess.Popen(
+        self.process: subprocess.Popen[str] | None = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(options, default=str)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
         )  # fmt: skip
         try:
+            assert self.process.stdout is not None
             self.told: dict = json.loads(self.process.stdout.readline() or "{}")
             if "error" in self.told:
                 raise CourseError(*self.told["error"])
@@ -68,6 +69,7 @@ class Child:
         if self.process is None:
             return
         process, self.process = self.process, None
+        assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         try:
@@ -113,7 +115,7 @@ def alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine, whoever owns it."""
     if pid <= 0:
         return False
-    if os.name == "nt":  # os.kill would end it there
+    if sys.platform == "win32":  # os.kill would end it there
         import ctypes
 
         handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION

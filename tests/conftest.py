@@ -4,7 +4,7 @@ import pytest
 import torch
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """One thread for torch: models this small only wait for each other's threads."""
     threads = torch.get_num_threads()

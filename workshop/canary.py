@@ -46,7 +46,7 @@ LESSONS = (
     "02",
     "14",
 )  # pandas, scikit-learn and our engine; torch, transformers, trl, peft, bitsandbytes, datasets and gguf
-SIGNATURES = "tests/test_unsloth_signatures.py"
+SIGNATURES = "tests/tune/test_unsloth_signatures.py"
 ONLY_PINNED = f"{SIGNATURES}::test_unsloth_is_the_pinned_version"
 RULE = "# ----"  # in requirements.txt, between what the course asks for and what that brings along
 NEWEST_UNSLOTH = ["unsloth", "unsloth_zoo"]

@@ -181,7 +181,8 @@ class Run:
         return job["status"] != "running" or job.get("owner") != self.owner
 
     def __call__(self) -> None:
-        from afina.tune.sft import LoraSettings, TrainSettings, load_for_sft, train, train_dpo
+        from afina.tune.prefer import train_dpo
+        from afina.tune.sft import LoraSettings, TrainSettings, load_for_sft, train
 
         job = self.job
         source = self.base

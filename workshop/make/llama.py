@@ -1,152 +1,28 @@
-"""The course's small foundation models: trained here once, shipped in `models/`, loaded by the lessons.
+"""Trains models/llama-base, the base of lessons 14 to 17: safetensors, tokenizer, config, and a card with measured figures.
 
-    python -m afina.tune.base bert llama    # rebuilds models/bert-pt and models/llama-base, some CPU minutes each
-
-Each folder holds safetensors, the tokenizer, the config and a card in Portuguese with the measured figures.
+python -m workshop.make.llama    # some CPU minutes
 """
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import itertools
 import json
 import math
-import os
 import random
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from afina.data import shop
-from afina.data.corpora import reviews
+from afina.ptbr import decimal, number
 from afina.runtime import SEED, course_root, progress
-from afina.tune.bert import captured_log, masked_accuracy, pretrain, read_reviews, train_tokenizer
-
-HELD_OUT = 500  # the last unlabelled reviews measure the encoder; it never trains on them
-LINKS = ("também.", "além disso", "E tem mais", "Do mesmo jeito")  # they join two opinions that agree
-SIMPLE_SEEDS = (1, 2, 3, 4)
-BERT_CARD = """\
----
-language: pt
-license: cc-by-4.0
-library_name: transformers
-pipeline_tag: fill-mask
-tags: [bert, fill-mask, curso]
----
-
-# bert-pt: o encoder pequeno da aula 13
-
-Um BERT de {weights} pesos ({layers} camadas, {width} colunas, vocabulário de {vocabulary} pedaços, até {tokens}
-tokens por texto), treinado do zero em resenhas sintéticas em português. Serve para aprender *fine-tuning* sem rede:
-fora de resenhas como estas, ele não sabe português.
-
-## Dados
-
-- {simple} resenhas fáceis, sem rótulo, de `afina.data.corpora.reviews` com as sementes {seeds}: duas opiniões
-  iguais, sem negação
-- {all} textos ao todo na segunda etapa: as fáceis, as 11.500 primeiras resenhas sem rótulo de
-  `data/reviews.jsonl.gz` e os textos de treino, sem os rótulos
-
-Nenhum texto de validação ou de teste, nenhum rótulo. Os adjetivos e modelos de frase de teste aparecem na parte sem
-rótulo: é essa a vantagem que o pré-treino dá, e a aula a mede. O tokenizador WordPiece viu também
-`data/prose_train.txt.gz`.
-
-## Receita
-
-Palavras mascaradas (40 %), lotes de 32 agrupados por comprimento, AdamW, semente {seed}: {first} épocas das fáceis a
-3e-3, depois {second} épocas de tudo a 2e-3. {seconds} segundos em CPU, com {threads} thread(s). Para refazer: `python -m
-afina.tune.base bert`.
-
-## Medido
-
-Acerto em tokens escondidos (15 % de cada texto) nas {held_out} resenhas sem rótulo que ele não viu: **{accuracy}**.
-Um teste do curso confere este número.
-
-Dados e pesos sob CC BY 4.0.
-"""
-
-
-def bert_texts() -> tuple[list[str], list[str], list[str]]:
-    """(easy, all, held-out) texts for pretraining: no label, and no text of validation or test, is among them."""
-    unlabelled, _ = read_reviews("unlabelled")
-    train, _ = read_reviews("train")
-    held_out = unlabelled[-HELD_OUT:]
-    evaluated = {
-        text for split in ("validation", "test_templates", "test_adjectives") for text in read_reviews(split)[0]
-    }
-    evaluated.update(held_out)
-    easy = {}  # a set that keeps its order
-    for seed in SIMPLE_SEEDS:
-        for row in reviews(seed):
-            text = row["text"]
-            plain = " nada " not in text and "longe de" not in text
-            if row["split"] == "unlabelled" and plain and any(link in text for link in LINKS):
-                easy[text] = None
-    easy = [text for text in easy if text not in evaluated]
-    return easy, [*easy, *unlabelled[:-HELD_OUT], *train], held_out
-
-
-def _thousands(n: int) -> str:
-    return f"{n:,}".replace(",", ".")
-
-
-def make_bert(folder: Path, first: float = 8, second: float = 5) -> float:
-    """Pretrain the encoder of lesson 13 and write it to `folder`; returns its held-out masked accuracy.
-
-    First the easy reviews: which adjectives mean the same shows there without denials in between. Then everything.
-    """
-    easy, everything, held_out = bert_texts()
-    with gzip.open(course_root() / "data" / "prose_train.txt.gz", "rt", encoding="utf-8") as file:
-        prose = file.read().split("\n\n")
-    start = time.perf_counter()
-    tokenizer = train_tokenizer([*everything, *prose])
-    tuned = pretrain(easy, tokenizer, epochs=first, learning_rate=3e-3)
-    tuned = pretrain(everything, tokenizer, epochs=second, learning_rate=2e-3, model=tuned.model)
-    seconds = time.perf_counter() - start
-    model = tuned.model
-    right = masked_accuracy(model, tokenizer, held_out)
-    figures = {
-        "weights": _thousands(model.num_parameters()),
-        "layers": model.config.num_hidden_layers,
-        "width": model.config.hidden_size,
-        "vocabulary": _thousands(len(tokenizer)),
-        "tokens": model.config.max_position_embeddings,
-        "simple": _thousands(len(easy)),
-        "seeds": ", ".join(map(str, SIMPLE_SEEDS)),
-        "all": _thousands(len(everything)),
-        "seed": SEED,
-        "first": f"{first:g}",
-        "second": f"{second:g}",
-        "seconds": round(seconds),
-        "threads": torch.get_num_threads(),
-        "held_out": len(held_out),
-        "accuracy": f"{right:.3f}".replace(".", ","),
-    }
-    card = BERT_CARD.format(**figures)
-    _write(folder, model, tokenizer, card)
-    return right
-
-
-def _write(folder: Path, model, tokenizer, card: str) -> None:
-    """The whole folder aside, then renamed: a rebuild that is cut off leaves the old model as it was."""
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    with captured_log():  # and its progress bar
-        model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    (aside / "README.md").write_text(card, encoding="utf-8", newline="\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
-
-
-# --- the Llama of lessons 14 to 17 -----------------------------------------------------------------------------------
+from afina.tune.export import save
+from afina.tune.templates import LLAMA_CHAT
 
 LLAMA_VOCABULARY = 1_536
 LLAMA_STEPS, LLAMA_BATCH = 3_000, 20
@@ -159,14 +35,6 @@ LLAMA_SIZES = {
     "tie_word_embeddings": True,
     "initializer_range": 0.06,  # the usual 0.02 is meant for models ten times as wide
 }
-# system and user text under the headings of lesson 14; the same form serves training, the twins and the chat page
-LLAMA_CHAT = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{{ '### Response:\n' + message['content'] + eos_token + '\n' }}"
-    "{% elif message['role'] == 'user' %}{{ '### Instruction:\n' + message['content'] + '\n\n' }}"
-    "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
-)
 LLAMA_CARD = """\
 ---
 language: [en, pt]
@@ -191,7 +59,7 @@ descrições é o que as aulas ensinam a ele. O tokenizador (BPE de bytes) viu o
 ## Receita
 
 {steps} passos de {batch} documentos agrupados por comprimento ({tokens} tokens ao todo), AdamW a 4e-3 com aquecimento e queda em
-cosseno, semente {seed}; {seconds} segundos de CPU, com {threads} thread(s). Para refazer: `python -m afina.tune.base llama`.
+cosseno, semente {seed}; {seconds} segundos de CPU, com {threads} thread(s). Para refazer: `python -m workshop.make.llama`.
 
 ## Medido
 
@@ -215,9 +83,9 @@ def llama_tokenizer(documents: Iterable[str], vocabulary: int = LLAMA_VOCABULARY
     bpe.train_from_iterator(
         itertools.chain(documents, everyday), vocab_size=vocabulary, special_tokens=special, show_progress=False
     )
-    bpe._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    bpe.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer,
+        tokenizer_object=Tokenizer.from_str(bpe.to_str()),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -336,41 +204,27 @@ def make_llama(folder: Path, steps: int = LLAMA_STEPS) -> float:
     loss = held_out_loss(model, tokenizer, list(shop.documents(500, seed=SEED, split="test")))
     copies = copy_accuracy(model, tokenizer)
     figures = {
-        "weights": _thousands(model.num_parameters()),
+        "weights": number(model.num_parameters()),
         "layers": model.config.num_hidden_layers,
         "width": model.config.hidden_size,
-        "vocabulary": _thousands(len(tokenizer)),
+        "vocabulary": number(len(tokenizer)),
         "positions": model.config.max_position_embeddings,
-        "documents": _thousands(steps * LLAMA_BATCH // 2),
-        "steps": _thousands(steps),
+        "documents": number(steps * LLAMA_BATCH // 2),
+        "steps": number(steps),
         "batch": LLAMA_BATCH,
-        "tokens": _thousands(tokens),
+        "tokens": number(tokens),
         "seed": SEED,
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
-        "loss": f"{loss:.3f}".replace(".", ","),
+        "loss": decimal(loss, 3),
         "probed": 200,
         "names": " | ".join(copies),
         "rule": " | ".join("---" for _ in copies),
-        "copies": " | ".join(f"{share:.2f}".replace(".", ",") for share in copies.values()),
+        "copies": " | ".join(decimal(share) for share in copies.values()),
     }
-    _write(folder, model, tokenizer, LLAMA_CARD.format(**figures))
+    save(model, tokenizer, folder, LLAMA_CARD.format(**figures))
     return loss
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.tune.base", description="Refaz os modelos do curso.")
-    parser.add_argument("models", nargs="+", choices=["bert", "llama"], help="quais refazer")
-    args = parser.parse_args(argv)
-    models = course_root() / "models"
-    models.mkdir(exist_ok=True)
-    for name in args.models:
-        if name == "bert":
-            print(json.dumps({"folder": "bert-pt", "masked_accuracy": round(make_bert(models / "bert-pt"), 4)}))
-        else:
-            print(json.dumps({"folder": "llama-base", "held_out_loss": round(make_llama(models / "llama-base"), 4)}))
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    print(json.dumps({"held_out_loss": round(make_llama(course_root() / "models" / "llama-base"), 4)}))

@@ -7,24 +7,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from transformers import BertForMaskedLM, BertTokenizerFast, DataCollatorWithPadding
+from transformers import BertTokenizerFast, DataCollatorWithPadding
 
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.tune import bert
-from afina.tune.base import HELD_OUT, bert_texts
 from workshop.notebooks import build
 
 FOLDER = course_root() / "models" / "bert-pt"
 NAMES = ("positivo", "negativo", "neutro")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -161,26 +155,3 @@ def test_the_lesson_teaches_the_package_loop():
     taught = next(node for node in ast.parse(cell).body if isinstance(node, ast.FunctionDef))
     ours = ast.parse(inspect.getsource(bert.train_by_hand)).body[0]
     assert ast.dump(taught) == ast.dump(ours)
-
-
-# --- the shipped encoder ---------------------------------------------------------------------------------------------
-
-
-def test_the_card_tells_the_truth(tokenizer):
-    card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    claimed = float(re.search(r"viu: \*\*(\d,\d+)\*\*", card)[1].replace(",", "."))
-    *_, held_out = bert_texts()
-    assert len(held_out) == HELD_OUT
-    model = BertForMaskedLM.from_pretrained(FOLDER)
-    assert bert.masked_accuracy(model, tokenizer, held_out) == pytest.approx(claimed, abs=0.005)
-    untrained = BertForMaskedLM(bert.new_config(tokenizer))
-    assert bert.masked_accuracy(untrained, tokenizer, held_out[:100]) < 0.05
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 8_000_000
-
-
-def test_pretraining_never_sees_what_is_measured():
-    easy, everything, held_out = bert_texts()
-    evaluated = set(held_out)
-    for split in ("validation", "test_templates", "test_adjectives"):
-        evaluated.update(bert.read_reviews(split)[0])
-    assert easy and set(easy) <= set(everything) and not evaluated & set(everything)

@@ -22,12 +22,13 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from afina import launch
+from afina import cli, compat
 from afina.errors import CourseError
 from afina.gpt.model import GPT, GPTConfig
 from afina.gpt.weights import load_gpt
-from afina.launch import BertJob, GPTJob, SftJob, read_job
 from afina.runtime import course_root
+from afina.scale import train as launch
+from afina.scale.job import BertJob, GPTJob, SftJob
 
 ROOT = course_root()
 ACCELERATE = ROOT / "train" / "accelerate"
@@ -73,54 +74,13 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "training.json").read_text(encoding="utf-8"))
 
 
-# --- what is asked ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", launch.JOBS)
-def test_the_files_of_the_course_ask_for_what_the_lessons_do(kind):
-    assert read_job(kind, ROOT / "train" / f"{kind}.yaml") == read_job(kind) == launch.JOBS[kind]()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "stepz: 3\nsteps: muitos\nbatch_size: 0\ndropout: true\n",
-            "a chave \"stepz\" não existe; steps é 'muitos', e precisa ser um inteiro; batch_size é 0, e começa em 1; dropout é True",
-        ),
-        ("steps: true\n", "steps é True, e precisa ser um inteiro"),
-        ("steps: 1.5\n", "steps é 1.5, e precisa ser um inteiro"),
-        ("learning_rate: -1\n", "learning_rate é -1, e começa em 0"),
-        ("out: 3\n", "out é 3, e precisa ser um texto"),
-        ("steps: 3\n  out: [\n", "linha 2: não é YAML"),
-        ("- steps\n", "não há chaves neste arquivo"),
-    ],
-)
-def test_every_bad_key_is_named_at_once(tmp_path, text, said):
-    path = tmp_path / "c.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(CourseError, match=re.escape(said)) as error:
-        read_job("gpt", path)
-    assert str(path) in str(error.value) and error.value.remedy
-
-
-def test_numbers_may_be_written_as_people_write_them(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("learning_rate: 5e-3\ndropout: 0\n", encoding="utf-8")
-    assert read_job("gpt", path) == GPTJob(learning_rate=5e-3, dropout=0.0)
-    path.write_text("", encoding="utf-8")
-    assert read_job("sft", path) == SftJob()
-    with pytest.raises(CourseError, match=r"não há este arquivo.*train/bert\.yaml"):
-        read_job("bert", tmp_path / "nada.yaml")
+# --- one process -----------------------------------------------------------------------------------------------------
 
 
 def test_check_shows_the_whole_job_and_trains_nothing(tmp_path, capsys):
-    assert launch.main(["gpt", "--check", "--out", str(tmp_path / "x")]) == 0
+    assert cli.main(["train", "gpt", "--check", "--out", str(tmp_path / "x")]) == 0
     assert json.loads(capsys.readouterr().out) == asdict(GPTJob(out=str(tmp_path / "x")))
     assert list(tmp_path.iterdir()) == []
-
-
-# --- one process -----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_appears_whole_and_is_not_done_twice(tmp_path, capsys):
@@ -134,6 +94,21 @@ def test_a_run_appears_whole_and_is_not_done_twice(tmp_path, capsys):
         launch.run("gpt", job)
     launch.run("gpt", job, force=True)
     assert report(tmp_path / "m")["losses"] == told["losses"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    notes = tmp_path / "m.partial" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine", encoding="utf-8")
+    with pytest.raises(CourseError, match="já há outra coisa com este nome"):
+        launch.run("gpt", replace(SMALL["gpt"], out=str(tmp_path / "m")))
+    assert notes.read_text(encoding="utf-8") == "mine"
+
+
+def test_the_old_names_lead_here():
+    from afina import launch as old
+
+    assert (old.run, old.read_job, old.JOBS, old.GPTJob) == (launch.run, launch.read_job, launch.JOBS, GPTJob)
 
 
 def test_a_batch_that_the_processes_cannot_share_and_another_runs_checkpoints_are_refused(tmp_path):
@@ -171,7 +146,7 @@ def test_four_bits_and_fsdp_do_not_go_together(tmp_path, monkeypatch):
 BOTH_KINDS = """\
 import json, sys
 from accelerate import PartialState
-from afina import launch
+from afina.scale import train as launch
 PartialState(cpu=True)  # one process group for both
 for kind, path in json.loads(sys.argv[1]).items():
     launch.run(kind, launch.read_job(kind, path))
@@ -251,7 +226,8 @@ import accelerate.accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
-from afina import launch
+from afina import cli
+from afina.scale import train as launch
 
 made = accelerate.accelerator.AcceleratorState.__init__
 
@@ -272,7 +248,7 @@ def watched(accelerator, model, *rest):
     return steps(accelerator, model, *rest)
 
 launch._steps = watched
-raise SystemExit(launch.main(sys.argv[1:]))
+raise SystemExit(cli.main(["train", *sys.argv[1:]]))
 """
 
 
@@ -335,7 +311,7 @@ def encoder():
 
 def hand_made():
     model = GPT(GPTConfig(8, 4, 8, 2, 2))
-    model._no_split_modules = launch.FSDP_WRAPS
+    compat.wrap_by_fsdp(model, launch.FSDP_WRAPS)
     return model
 
 
@@ -389,11 +365,15 @@ def test_the_slurm_job_launches_a_command_that_both_programs_understand(tmp_path
     assert (args.num_machines, args.num_processes, args.machine_rank, args.main_process_ip) == (2, 8, 1, "no1")
     assert args.main_process_port == 20077 and args.same_network
     assert (args.training_script, args.training_script_args[0]) == ("afina.cli", "train")
-    assert launch.main([*args.training_script_args[1:], "--check"]) == 0
+    assert cli.main([*args.training_script_args, "--check"]) == 0
     assert subprocess.run(["bash", job], cwd=tmp_path, env=env, capture_output=True).returncode != 0
 
 
 def test_the_ray_job_is_python_that_asks_for_what_exists():
     tree = ast.parse((ROOT / "train" / "job_ray.py").read_text(encoding="utf-8"))
-    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "afina.launch"]
+    ours = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("afina.scale")
+    ]
     assert ours and all(hasattr(launch, name.name) for node in ours for name in node.names)

@@ -14,10 +14,10 @@ import pytest
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from afina.runtime import course_root
-from afina.tune import sft
+from afina.tune import load, prefer, sft
 
 SOURCE = Path(sys.prefix) / "gpu-src"
-OURS = ast.parse(inspect.getsource(sft))
+OURS = [ast.parse(inspect.getsource(module)) for module in (load, sft, prefer)]
 
 
 def functions(file: str, owner: str) -> dict[str, ast.FunctionDef]:
@@ -37,9 +37,10 @@ def accepted(function: ast.FunctionDef) -> set[str]:
 
 
 def passed(name: str) -> set[str]:
-    """Keywords of every call to `name` in afina.tune.sft."""
-    calls = [node for node in ast.walk(OURS) if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name)]
-    assert calls, f"afina.tune.sft never calls {name}"
+    """Keywords of every call to `name` in afina.tune."""
+    nodes = (node for tree in OURS for node in ast.walk(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name)]
+    assert calls, f"afina.tune never calls {name}"
     return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
 
 
@@ -89,7 +90,7 @@ def test_a_keyword_that_does_not_exist_is_noticed():
 
 @pytest.mark.parametrize(("ours", "theirs"), [("SFTConfig", SFTConfig), ("DPOConfig", DPOConfig)])
 def test_trl_configurations_take_every_argument(ours, theirs, tmp_path):
-    shared = set(sft._arguments(sft.TrainSettings(), tmp_path, False, False))
+    shared = set(sft.trainer_arguments(sft.TrainSettings(), tmp_path, False, False))
     assert shared | passed(ours) <= set(inspect.signature(theirs).parameters)
 
 

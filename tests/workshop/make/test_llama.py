@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from afina.data import shop
@@ -13,17 +12,13 @@ from afina.data.clean import clean
 from afina.data.split import assign_splits
 from afina.data.synthetic import LEXICON, parse_title
 from afina.runtime import SEED, course_root
-from afina.tune import base
+from afina.tune.quiet import captured_log
+from workshop.make import llama
 
 FOLDER = course_root() / "models" / "llama-base"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +28,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def model():
-    with base.captured_log():
+    with captured_log():
         return AutoModelForCausalLM.from_pretrained(FOLDER)
 
 
@@ -76,10 +71,10 @@ def test_the_card_says_what_the_weights_do(model, tokenizer):
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     said = float(re.search(r"perda de \*\*([\d,]+)\*\*", card)[1].replace(",", "."))
     documents = list(shop.documents(500, seed=SEED, split="test"))
-    assert abs(base.held_out_loss(model, tokenizer, documents) - said) < 0.01
+    assert abs(llama.held_out_loss(model, tokenizer, documents) - said) < 0.01
     names, _, shares = re.findall(r"^\| (.*) \|$", card, re.M)
     table = dict(zip(names.split(" | "), shares.split(" | "), strict=True))
-    for name, share in base.copy_accuracy(model, tokenizer).items():
+    for name, share in llama.copy_accuracy(model, tokenizer).items():
         assert share > 0.85, name
         assert abs(share - float(table[name].replace(",", "."))) < 0.02
 
@@ -92,8 +87,8 @@ def test_the_folder_is_small_and_loads_without_pickle():
 
 def test_training_learns_and_repeats_itself():
     tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    runs = [base.pretrain_llama(steps, batch=8, **tiny) for steps in (4, 40, 40)]
+    runs = [llama.pretrain_llama(steps, batch=8, **tiny) for steps in (4, 40, 40)]
     documents = list(shop.documents(40, seed=SEED, split="test"))
-    losses = [base.held_out_loss(model, tokenizer, documents) for model, tokenizer, _ in runs]
+    losses = [llama.held_out_loss(model, tokenizer, documents) for model, tokenizer, _ in runs]
     assert losses[1] < losses[0] - 0.5
     assert losses[1] == losses[2]

@@ -39,26 +39,16 @@ from afina.gpt.instruct import (
 )
 from afina.gpt.loader import IGNORED, Windows
 from afina.gpt.model import GPT, GPTConfig, next_token_loss
-from afina.gpt.tokenizer import load_tokenizer
 from afina.gpt.train import Recipe, train
 from afina.gpt.weights import to_gpt2
 from afina.runtime import course_root
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SPLITS = ("train", "validation", "test_combinations", "test_phrasings")
+
 CONTEXT = 128
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer(course_root() / "models" / "gpt-pt" / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +75,6 @@ def model(tokenizer):
 @pytest.fixture
 def encoded(data, tokenizer):
     return [encode_example(row, tokenizer, CONTEXT) for row in data["train"][:12]]
-
-
-# --- data, and its leak ----------------------------------------------------------------------------------------------
 
 
 def prove_nothing_leaks(data):
@@ -155,9 +142,6 @@ def test_the_same_seed_gives_the_same_rows():
     )
 
 
-# --- ids and labels --------------------------------------------------------------------------------------------------
-
-
 def test_labels_are_the_answer_and_its_end(data, tokenizer):
     for row in data["train"][:200]:
         ids, labels = encode_example(row, tokenizer, CONTEXT)
@@ -217,9 +201,6 @@ def test_rows_fit_the_training_loop(data, tokenizer, model):
     assert len({inputs[0].item() for inputs, _ in mixed[24:]}) == 8  # drawn without repeating
     diary = list(train(model, mixed, pairs[:4], Recipe(steps=12, batch_size=8, learning_rate=1e-2, warmup=2)))
     assert diary[-1]["loss"] < diary[0]["loss"]
-
-
-# --- the loss, and its mutants ---------------------------------------------------------------------------------------
 
 
 def prove_the_loss_is_transformers(loss_of, pad, encoded, model):
@@ -320,9 +301,6 @@ def test_masked_loss_is_pytorchs(seed, rows, width):
     assert torch.allclose(masked_loss(logits, targets), next_token_loss(logits, targets), atol=1e-5)
 
 
-# --- answers and grades ----------------------------------------------------------------------------------------------
-
-
 def test_answers_are_those_of_one_request_at_a_time(data, tokenizer, model):
     some = data["test_combinations"][:12]
     together = answers(model, tokenizer, some, 8)
@@ -362,9 +340,6 @@ def test_score(known):
     assert perfect == pytest.approx({"attributes": 1, "all": 1, "equal": 1, "chrf": 100})
     half = score([ROW, ROW], [ROW["output"], "À venda: caneca azul de vidro por 7 reais."], known)
     assert half["attributes"] == 0.75 and half["all"] == half["equal"] == 0.5 and 50 < half["chrf"] < 100
-
-
-# --- the judge -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

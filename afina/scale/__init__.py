@@ -1,0 +1,1 @@
+"""The cluster roads, of the [cluster] extra: training in many processes (`train`)."""
