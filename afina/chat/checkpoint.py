@@ -31,18 +31,12 @@ from afina.gpt.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 from afina.gpt.weights import load_gpt, save_gpt, to_gpt2
 from afina.runtime import Runtime, course_root
 from afina.tune import export
-from afina.tune.sft import captured_log, for_inference, load_base, model_errors, quiet
+from afina.tune.load import for_inference, load_base, model_errors
+from afina.tune.quiet import captured_log, quiet
+from afina.tune.templates import ALPACA_CHAT
 
 TEMPLATE_FILE = "chat_template.jinja"
 SMALL = 50_000_000  # weights: below it a second thread costs more than it computes
-# the prompts of lesson 12; an input goes into the message: "instruction\n\n### Entrada:\ninput"
-ALPACA_CHAT = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{{ '### Resposta:\n' + message['content'] + eos_token }}"
-    "{% elif message['role'] == 'user' %}{{ '### Instrução:\n' + message['content'] + '\n\n' }}"
-    "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Resposta:\n' }}{% endif %}"
-)
 
 
 @dataclass

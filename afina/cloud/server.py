@@ -111,7 +111,7 @@ class Twin:
                 fail(self.store, job["id"], "server_error", message)
         with (self.folder / "worker.log").open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "afina.cloud.engine", str(self.folder), str(self.base)],
+                [sys.executable, "-m", "afina.cloud.train", str(self.folder), str(self.base)],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
 

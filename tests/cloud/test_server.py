@@ -7,21 +7,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import boto3
 import openai
 import psutil
 import pytest
-from cloud_base import chat_lines, converse_lines, tiny_base
+from cloud_base import chat_lines, tiny_base
 
 from afina.cloud import local_cloud
-from afina.cloud.engine import Gone, Run
-from afina.cloud.intake import forget_model
 from afina.cloud.server import Twin
-from afina.cloud.store import Store
-from afina.jobs import bedrock
 
 BASE = "gpt-4.1-mini"
 
@@ -178,60 +173,3 @@ def test_the_supervisor_and_a_request_meet_the_same_aws(tmp_path, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(lambda _: twin.aws, range(4)))) == 1
     twin.store.close()
-
-
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_a_job_ends_whole_or_not_at_all(tmp_path, cancelled):
-    """Cancelled in the last moment, it leaves neither a model nor a result file; else all of it is there at once."""
-    store = Store(tmp_path)
-    (tmp_path / "files").mkdir()
-    job = {
-        "id": "ftjob-x", "service": "openai", "status": "running", "owner": "me", "family": BASE, "layers": [],
-        "new_model": "ft:x", "hyperparameters": {"n_epochs": 1}, "method": "supervised",
-    }  # fmt: skip
-    store.add("job", "ftjob-x", job)
-    run = Run(store, tiny_base(), job, "me")
-    run.beta = None
-    row = {"step": 1, "loss": 1.0, "epoch": 1.0, "mean_token_accuracy": 0.5}
-    trained = SimpleNamespace(history=[row], steps=1, prepared=SimpleNamespace(tokens=7))
-    if cancelled:
-        store.edit("job", "ftjob-x", lambda found: found.update(status="cancelled"))
-        with pytest.raises(Gone):
-            run.finish(trained)
-    else:
-        run.finish(trained)
-    kept = [len(store.all(kind)) for kind in ("model", "file", "event")]
-    assert kept == ([0, 0, 0] if cancelled else [1, 1, 2]) and len(list((tmp_path / "files").iterdir())) == kept[1]
-    assert store.get("job", "ftjob-x")["status"] == ("cancelled" if cancelled else "succeeded")
-    store.close()
-
-
-def test_a_model_may_go_before_the_twin_forgets_it(tmp_path):
-    """A student deletes a checkpoint of a job that still trains: making the next ones must not fail on it."""
-    store = Store(tmp_path)
-    store.add("model", "ft:x:ckpt-step-1", {"id": "ft:x:ckpt-step-1", "layers": []})
-    forget_model(store, "ft:x:ckpt-step-1")
-    forget_model(store, "ft:x:ckpt-step-1")
-    assert store.all("model") == []
-    store.close()
-
-
-def test_a_bedrock_job_outlives_a_kill(tmp_path, monkeypatch):
-    """kill -9 while it trains: started again, the twin finishes it, and its metrics find their bucket."""
-    monkeypatch.setenv("AFINA_LEDGER", str(tmp_path / "ledger"))
-    file, state = tmp_path / "train.jsonl", tmp_path / "state"
-    file.write_text(converse_lines(10), encoding="utf-8")
-    with local_cloud(state, base=tiny_base(), show=False) as cloud:
-        aws = bedrock.connect()
-        bucket = bedrock.make_bucket(aws, "afina-kill")
-        role = bedrock.make_role(aws, "afina-kill", bucket)
-        model = "amazon.nova-micro-v1:0:128k"
-        job = bedrock.submit(aws, file, model=model, name="k", bucket=bucket, role=role, epochCount=5)
-        folder = state / "jobs" / job.rsplit("/", 1)[1]
-        wait_for(lambda: any(folder.glob("resume/checkpoint-*/trainer_state.json")))
-        cloud.process.kill()
-        cloud.process.wait()
-    with local_cloud(state, base=tiny_base(), show=False):
-        aws = bedrock.connect()
-        assert bedrock.watch(aws, job, deadline=240, show=False)["status"] == "Completed"
-        assert list(bedrock.metrics(aws, job)["step_number"]) == list(range(50))
