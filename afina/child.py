@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from afina.errors import CourseError
 
@@ -28,14 +28,17 @@ PATIENCE = 10  # seconds that a child has to end by itself
 class Child:
     """A running `python -m MODULE`. `close()`, or the end of its `with` block or of this process, ends it.
 
-    `what` names it in errors ("o servidor"). CourseError: what the child refused with, or that it died, with its last words.
+    `what` names it in errors ("o servidor"), `failed` is their verb. CourseError: what the child refused with, or that it
+    died, with its last words.
     """
 
-    def __init__(self, module: str, options: Mapping[str, object], what: str, where: str | Path = ""):
-        self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+    def __init__(
+        self, module: str, options: Mapping[str, object], what: str, where: str | Path = "", failed: str = "não subiu"
+    ):
+        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(options, default=str)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
         )  # fmt: skip
         try:
             assert self.process.stdout is not None
@@ -45,12 +48,12 @@ class Child:
             if not self.told:
                 code, said = self.process.wait(PATIENCE), self.read_log().strip().splitlines()
                 reason = said[-1] if said else f"código {code}, sem explicação"
-                raise CourseError(f"{what} não subiu ({reason}).", "Confira a instalação com `afina doctor`.", where)
+                raise CourseError(f"{what} {failed} ({reason}).", "Confira a instalação com `afina doctor`.", where)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error) -> None:
@@ -58,8 +61,8 @@ class Child:
 
     def read_log(self) -> str:
         """What the child wrote to its standard error."""
-        self.log.seek(0)
-        return self.log.read()
+        self._log.seek(0)
+        return self._log.read()
 
     def close(self) -> None:
         """End the child; a second call does nothing."""
@@ -78,7 +81,7 @@ class Child:
                 raise
         finally:
             process.stdout.close()
-            self.log.close()
+            self._log.close()
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------

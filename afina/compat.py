@@ -9,15 +9,23 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
 
 def new_boto_session() -> None:
     """boto3.client() keeps the credentials it read first, in a session it shares: have it read the variables again."""
-    if "boto3" in sys.modules:
-        sys.modules["boto3"].DEFAULT_SESSION = None  # type: ignore[attr-defined]
+    boto3: Any = sys.modules.get("boto3")
+    if boto3 is not None:
+        boto3.DEFAULT_SESSION = None
+
+
+def moto_roles(account: str) -> Iterable:
+    """moto's IAM roles with all their policies: it simulates no policy, and its answers give one policy a request."""
+    from moto.iam.models import iam_backends
+
+    return iam_backends[account]["aws"].roles.values()
 
 
 # --- training --------------------------------------------------------------------------------------------------------

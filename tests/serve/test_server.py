@@ -1,13 +1,10 @@
-"""`afina serve` as a person and a program meet it: the child process, the API, the page in a real browser, and a crowd."""
+"""The server as a person and a program meet it: the API, the page in a real browser, and a crowd."""
 
 import http.client
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +19,6 @@ import pytest
 from browser import CHROMIUM, browser
 from cloud_base import tiny_base
 
-from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.serve import serving
 from afina.serve.feedback import Feedback
@@ -57,7 +53,7 @@ class Narrow:
         import torch
         import uvicorn
 
-        from afina.serve.checkpoint import load_checkpoint
+        from afina.chat.checkpoint import load_checkpoint
         from afina.serve.server import Service, listening
 
         torch.set_num_threads(1)
@@ -167,6 +163,22 @@ def test_the_official_client_talks_and_streams(server):
     )
 
 
+def test_several_answers_come_from_one_batch(server):
+    """n=3: the seed decides each of them, streaming or not."""
+    ours = client(server)
+    ask = {"model": "llama-base", "messages": ASK, "temperature": 1.0, "max_tokens": 12, "n": 3, "seed": 4}
+    whole = ours.chat.completions.create(**ask)
+    texts = [choice.message.content for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == [0, 1, 2] and len(set(texts)) == 3
+    second = ours.chat.completions.create(**ask | {"n": 1, "seed": 5})
+    assert second.choices[0].message.content == texts[1]
+    said = ["", "", ""]
+    chunks = list(ours.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+    for choice in (chunk.choices[0] for chunk in chunks if chunk.choices):
+        said[choice.index] += choice.delta.content or ""
+    assert said == texts and chunks[-1].usage == whole.usage
+
+
 def test_curl_talks_too(server):
     if not shutil.which("curl"):
         pytest.skip("needs curl")
@@ -189,6 +201,8 @@ def test_curl_talks_too(server):
         ({}, 400, "invalid_value", '"messages"'),
         ({"messages": []}, 400, "invalid_value", '"messages"'),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "invalid_value", "messages[0]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, 400, "invalid_value", "messages[0]"),
+        ({"messages": ASK, "stream": "sim"}, 400, "invalid_value", '"stream"'),
         ({"messages": [{"role": "user", "content": 5}]}, 400, "invalid_value", "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "invalid_value", "só lê textos"),
         ({"messages": [{"role": "user", "content": "  "}]}, 400, "invalid_value", "vazias"),
@@ -198,7 +212,7 @@ def test_curl_talks_too(server):
         ({"messages": ASK, "max_tokens": 0}, 400, "invalid_value", "um inteiro"),
         ({"messages": ASK, "max_tokens": True}, 400, "invalid_value", "um inteiro"),
         ({"messages": ASK, "stop": ["a"] * 5}, 400, "invalid_value", '"stop"'),
-        ({"messages": ASK, "n": 2}, 400, "unsupported", '"n"'),
+        ({"messages": ASK, "n": 9}, 400, "invalid_value", '"n"'),
         ({"messages": ASK, "tools": [{}]}, 400, "unsupported", '"tools"'),
         ({"messages": [{"role": "user", "content": "mouse " * 600}]}, 400, "context_length_exceeded", "lê até 512"),
         ({"messages": [{"role": "user", "content": "x" * 300_000}]}, 413, "request_too_large", "256 KB"),
@@ -372,33 +386,6 @@ def test_a_body_that_never_comes_holds_nobody(server):
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
         slow.sendall(f"{head}Content-Length: 50\r\n\r\n{{".encode())
         assert client(server).chat.completions.create(model="llama-base", messages=ASK, max_tokens=2).choices
-
-
-# --- the process -------------------------------------------------------------------------------------------------------
-
-
-def test_errors_of_the_start_come_back_as_they_are(tmp_path, server):
-    with pytest.raises(CourseError, match="não consegui abrir a porta"):
-        serving(MODELS / "llama-base", port=urlsplit(server.url).port, feedback=tmp_path / "f.sqlite")
-    with pytest.raises(CourseError, match="batch é 0"):
-        serving(MODELS / "llama-base", batch=0)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_the_terminal_command_serves_with_your_key_until_ctrl_c(tmp_path):
-    command = [sys.executable, "-m", "afina.cli", "serve", str(tiny_base()), "--port", "0"]
-    command += ["--feedback", str(tmp_path / "f.sqlite")]
-    environment = os.environ | {"AFINA_API_KEY": "minha-chave"}
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    lines = [running.stdout.readline() for _ in range(4)]
-    assert lines[1].startswith("Página: http://127.0.0.1:") and "#key=minha-chave" in lines[1] and "Ctrl+C" in lines[3]
-    url = lines[1].split()[1].split("/#")[0]
-    ours = openai.OpenAI(base_url=f"{url}/v1", api_key="minha-chave", max_retries=0)
-    assert ours.models.list().data[0].id == tiny_base().name
-    (child,) = psutil.Process(running.pid).children()
-    running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 0 and "Encerrado" in running.stdout.read()
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 # --- the page ----------------------------------------------------------------------------------------------------------

@@ -1,29 +1,22 @@
-"""The twins as processes: what they load, how they end, what a kill leaves, and a crowd at the door."""
+"""The process of the twins: what it loads, what a kill leaves, and a crowd at the door."""
 
 import http.client
 import io
 import os
-import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import boto3
 import openai
 import psutil
 import pytest
-from cloud_base import chat_lines, converse_lines, tiny_base
+from cloud_base import chat_lines, tiny_base
 
 from afina.cloud import local_cloud
-from afina.cloud.engine import Gone, Run
-from afina.cloud.intake import forget_model
 from afina.cloud.server import Twin
-from afina.cloud.store import Store
-from afina.errors import CourseError
-from afina.jobs import bedrock
 
 BASE = "gpt-4.1-mini"
 
@@ -53,42 +46,6 @@ def test_serving_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_the_twins_end_with_a_parent_that_is_killed():
-    code = (
-        "import time; from afina.cloud import local_cloud\n"
-        f"cloud = local_cloud(base={str(tiny_base())!r}); print(cloud.process.pid, flush=True); time.sleep(600)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert "nada sai desta máquina" in parent.stdout.readline()
-    pid = int(parent.stdout.readline())
-    assert not gone(pid)
-    parent.kill()
-    parent.wait()
-    wait_for(lambda: gone(pid), 20)
-
-
-def test_variables_are_set_and_put_back_and_a_folder_has_one_twin(tmp_path, monkeypatch, capsys):
-    tiny_base()  # torch sets variables of its own
-    monkeypatch.setenv("OPENAI_API_KEY", "mine")
-    monkeypatch.setenv("AWS_PROFILE", "mine")
-    before = dict(os.environ)
-    with local_cloud(tmp_path, base=tiny_base()) as cloud:
-        assert os.environ["OPENAI_BASE_URL"] == f"{cloud.url}/v1" and "AWS_PROFILE" not in os.environ
-        assert urlsplit(cloud.url).hostname == "127.0.0.1"
-        key = os.environ["OPENAI_API_KEY"]
-        with pytest.raises(CourseError, match="outro gêmeo"):
-            local_cloud(tmp_path, base=tiny_base())
-        with local_cloud(base=tiny_base(), show=False):
-            assert os.environ["OPENAI_API_KEY"] != key  # a key of its own
-        assert os.environ["OPENAI_API_KEY"] == key
-        assert key not in repr(cloud)
-        pid = cloud.process.pid
-    assert dict(os.environ) == before and gone(pid)
-    assert key not in capsys.readouterr().out + "".join(p.read_text() for p in tmp_path.glob("*.log"))
-    with pytest.raises(CourseError, match="não há modelo"):
-        local_cloud(base=tmp_path / "nothing")
-
-
 def test_the_wind_down_can_be_switched_on(monkeypatch):
     def refused():
         client = openai.OpenAI(max_retries=0)
@@ -112,31 +69,6 @@ def test_the_wind_down_can_be_switched_on(monkeypatch):
         wire.endheaders()
         assert wire.getresponse().status == 413
         wire.close()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals and modes")
-def test_the_terminal_command_hides_the_keys_and_ends_on_ctrl_c(tmp_path):
-    command = [sys.executable, "-m", "afina.cli", "cloud", "--folder", str(tmp_path), "--base", str(tiny_base())]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    lines = [running.stdout.readline() for _ in range(5)]
-    file = tmp_path / "env.sh"
-    assert "Ctrl+C" in lines[-1] and str(file) in lines[2]
-    assert file.stat().st_mode & 0o777 == 0o600
-    text = file.read_text(encoding="utf-8")
-    key = text.split("OPENAI_API_KEY='")[1].split("'")[0]
-    assert key.startswith("sk-local-") and not any(key in line for line in lines)
-    ask = [sys.executable, "-c", "import openai; print(len(list(openai.OpenAI().models.list())))"]
-    seen = subprocess.run(["/bin/sh", "-c", f'. {file} && exec "$@"', "sh", *ask], capture_output=True, text=True)
-    assert seen.stdout.strip() == "4", seen.stderr
-    running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 0 and not file.exists()
-    running.stdout.close()
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(5):
-        running.stdout.readline()
-    (server,) = psutil.Process(running.pid).children()
-    server.kill()
-    assert "terminaram sozinhos" in running.communicate(timeout=30)[1] and running.returncode == 2 and not file.exists()
 
 
 def test_two_hundred_at_once_get_answers_and_lose_no_file():
@@ -241,68 +173,3 @@ def test_the_supervisor_and_a_request_meet_the_same_aws(tmp_path, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(lambda _: twin.aws, range(4)))) == 1
     twin.store.close()
-
-
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_a_job_ends_whole_or_not_at_all(tmp_path, cancelled):
-    """Cancelled in the last moment, it leaves neither a model nor a result file; else all of it is there at once."""
-    store = Store(tmp_path)
-    (tmp_path / "files").mkdir()
-    job = {
-        "id": "ftjob-x", "service": "openai", "status": "running", "owner": "me", "family": BASE, "layers": [],
-        "new_model": "ft:x", "hyperparameters": {"n_epochs": 1}, "method": "supervised",
-    }  # fmt: skip
-    store.add("job", "ftjob-x", job)
-    run = Run(store, tiny_base(), job, "me")
-    run.beta = None
-    row = {"step": 1, "loss": 1.0, "epoch": 1.0, "mean_token_accuracy": 0.5}
-    trained = SimpleNamespace(history=[row], steps=1, prepared=SimpleNamespace(tokens=7))
-    if cancelled:
-        store.edit("job", "ftjob-x", lambda found: found.update(status="cancelled"))
-        with pytest.raises(Gone):
-            run.finish(trained)
-    else:
-        run.finish(trained)
-    kept = [len(store.all(kind)) for kind in ("model", "file", "event")]
-    assert kept == ([0, 0, 0] if cancelled else [1, 1, 2]) and len(list((tmp_path / "files").iterdir())) == kept[1]
-    assert store.get("job", "ftjob-x")["status"] == ("cancelled" if cancelled else "succeeded")
-    store.close()
-
-
-def test_a_model_may_go_before_the_twin_forgets_it(tmp_path):
-    """A student deletes a checkpoint of a job that still trains: making the next ones must not fail on it."""
-    store = Store(tmp_path)
-    store.add("model", "ft:x:ckpt-step-1", {"id": "ft:x:ckpt-step-1", "layers": []})
-    forget_model(store, "ft:x:ckpt-step-1")
-    forget_model(store, "ft:x:ckpt-step-1")
-    assert store.all("model") == []
-    store.close()
-
-
-def test_a_bedrock_job_outlives_a_kill(tmp_path, monkeypatch):
-    """kill -9 while it trains: started again, the twin finishes it, and its metrics find their bucket."""
-    monkeypatch.setenv("AFINA_LEDGER", str(tmp_path / "ledger"))
-    file, state = tmp_path / "train.jsonl", tmp_path / "state"
-    file.write_text(converse_lines(10), encoding="utf-8")
-    with local_cloud(state, base=tiny_base(), show=False) as cloud:
-        aws = bedrock.connect()
-        bucket = bedrock.make_bucket(aws, "afina-kill")
-        role = bedrock.make_role(aws, "afina-kill", bucket)
-        model = "amazon.nova-micro-v1:0:128k"
-        job = bedrock.submit(aws, file, model=model, name="k", bucket=bucket, role=role, epochCount=5)
-        folder = state / "jobs" / job.rsplit("/", 1)[1]
-        wait_for(lambda: any(folder.glob("resume/checkpoint-*/trainer_state.json")))
-        cloud.process.kill()
-        cloud.process.wait()
-    with local_cloud(state, base=tiny_base(), show=False):
-        aws = bedrock.connect()
-        assert bedrock.watch(aws, job, deadline=240, show=False)["status"] == "Completed"
-        assert list(bedrock.metrics(aws, job)["step_number"]) == list(range(50))
-
-
-def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        monkeypatch.setenv(name, str(tmp_path))
-    with local_cloud(base=tiny_base(), show=False):
-        assert len(list(tmp_path.glob("afina-cloud-*/state.sqlite"))) == 1
-    assert not list(tmp_path.iterdir())

@@ -7,18 +7,20 @@ a job are checked against that document; error texts that no source gives are ou
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from afina.cloud.chat import Refused, Turn
+from afina.chat.protocol import ApiError, ChunkWriter, Dialect, completion, read_chat
+from afina.chat.turn import Refused
 from afina.cloud.intake import file_record, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
 from afina.jsonl import limits
@@ -34,15 +36,23 @@ WIND_DOWN = (
     "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new "
     "fine-tuning training jobs."
 )
+DIALECT = Dialect(
+    {
+        "unsupported": ("unsupported_parameter", "This local twin does not take '{name}'."),
+        "boolean": (None, "'{name}' must be a boolean"),
+        "object": (None, "'{name}' must be an object"),
+        "number": (None, "'{name}' must be number between {least} and {most}"),
+        "integer": (None, "'{name}' must be integer between {least} and {most}"),
+        "stop": (None, "'{name}' must be a string or a list of up to 4 strings"),
+        "messages": (None, "'{name}' must be a non-empty list"),
+        "role": (None, "'{name}' must be one of {roles}"),
+        "text": (None, "'{name}' must be text in this local twin"),
+    },
+    roles=("system", "developer", "user", "assistant", "tool"),
+    strict=True,
+    empty=True,
+)
 SCHEMAS = Path(__file__).parent / "openai_schemas.json"
-
-
-class ApiError(Exception):
-    """An answer of the 400s in the service's shape."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None):
-        super().__init__(message)
-        self.status, self.code, self.param = status, code, param
 
 
 @functools.cache
@@ -95,11 +105,11 @@ class OpenAI:
         try:
             response = self._answer(request)
         except ApiError as error:
-            response = _error(error)
+            response = _json(error.body, error.status)
         except HTTPException as error:
             what = f"{request.method} {request.path}"
             text = f"Invalid URL ({what})" if error.code == 404 else f"{error.description} ({what})"
-            response = _error(ApiError(error.code, text))
+            response = _json(ApiError(error.code or 400, text).body, error.code or 400)
         response.headers["x-request-id"] = new_id("req_local_")
         response.headers["openai-organization"] = ORGANIZATION
         return response(environ, start_response)
@@ -333,68 +343,40 @@ class OpenAI:
     # --- chat --------------------------------------------------------------------------------------------------------
 
     def chat(self, request: Request) -> dict | Response:
-        asked = _body(request)
-        options = _chat_options(asked)
-        name = asked["model"]
-        layers = [] if name in bases() else self._tuned(name)["layers"]
+        body = _body(request)
+        name = body.get("model")
+        if not isinstance(name, str):
+            raise ApiError(400, "you must provide a model parameter", param="model")
+        asked = read_chat(body, DIALECT)
+        layers = () if name in bases() else tuple(self._tuned(name)["layers"])
+        for turn in asked.turns:
+            turn.layers = layers
+        streams = [self.twin.speaker.say(turn) for turn in asked.turns]
         head = {
             "id": new_id("chatcmpl-local"),
             "created": now(),
             "model": f"{bases()[name]}:local" if name in bases() else name,
             "system_fingerprint": "fp_afina_local",
         }
-        turns = [
-            Turn(tuple(layers), options["messages"], options["max_tokens"], options["temperature"], options["top_p"],
-                 options["stop"], None if options["seed"] is None else options["seed"] + index)
-            for index in range(options["n"])
-        ]  # fmt: skip
-        streams = [self.twin.speaker.say(turn) for turn in turns]
         try:
-            if asked.get("stream"):
-                firsts = [next(stream, "") for stream in streams]  # a refusal must come before the 200
-                usage = bool((asked.get("stream_options") or {}).get("include_usage"))
-                events = _events(head, turns, streams, firsts, usage)
-                return Response(events, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
-            texts = ["".join(stream) for stream in streams]
+            if not asked.stream:
+                return completion(head, asked.turns, ["".join(stream) for stream in streams])
+            firsts = [next(stream, "") for stream in streams]  # a refusal must come before the 200
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from error
-        choices = [
-            {
-                "index": index,
-                "message": {"role": "assistant", "content": text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": turn.finish_reason,
-            }
-            for index, (turn, text) in enumerate(zip(turns, texts, strict=True))
-        ]
-        return {**head, "object": "chat.completion", "choices": choices, "usage": _usage(turns)}
+        events = _events(
+            ChunkWriter(head, asked), [itertools.chain([a], b) for a, b in zip(firsts, streams, strict=True)]
+        )
+        return Response(events, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-def _events(head: dict, turns: list[Turn], streams, firsts: list[str], usage: bool) -> Iterator[bytes]:
-    def chunk(choices: list[dict], **more) -> bytes:
-        body = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-        if usage and "usage" not in more:
-            body["usage"] = None
-        return f"data: {json.dumps(body)}\n\n".encode()
-
-    def choice(index: int, delta: dict, reason: str | None = None) -> list[dict]:
-        return [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}]
-
-    for index, (turn, stream, first) in enumerate(zip(turns, streams, firsts, strict=True)):
-        yield chunk(choice(index, {"role": "assistant", "content": "", "refusal": None}))
-        if first:
-            yield chunk(choice(index, {"content": first}))
-        for piece in stream:
-            yield chunk(choice(index, {"content": piece}))
-        yield chunk(choice(index, {}, turn.finish_reason))
-    if usage:
-        yield chunk([], usage=_usage(turns))
-    yield b"data: [DONE]\n\n"
-
-
-def _usage(turns: list[Turn]) -> dict:
-    prompt, answer = turns[0].prompt_tokens, sum(turn.answer_tokens for turn in turns)
-    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+def _events(chunks: ChunkWriter, streams: Sequence[Iterable[str]]) -> Iterator[bytes]:
+    for index, stream in enumerate(streams):
+        yield chunks.start(index)
+        for piece in filter(None, stream):
+            yield chunks.piece(index, piece)
+        yield chunks.end(index)
+    yield chunks.last()
 
 
 # --- views: what the service shows of what we keep ---------------------------------------------------------------------
@@ -423,11 +405,6 @@ def model_view(name: str, base: str, created: int = 1744588800) -> dict:  # 2025
 
 def _json(body: dict, status: int = 200) -> Response:
     return Response(json.dumps(body), status=status, mimetype="application/json")
-
-
-def _error(error: ApiError) -> Response:
-    body = {"message": str(error), "type": "invalid_request_error", "param": error.param, "code": error.code}
-    return _json({"error": body}, error.status)
 
 
 def _missing(message: str, code: str | None = None, param: str | None = None):
@@ -493,71 +470,3 @@ def _page(items: list[dict], request: Request, default: int, most: int = 1000, n
             raise ApiError(400, f"'{after[:100]}' is not the id of an item of this list", param="after")
         items = items[places[0] + 1 :]
     return {"object": "list", "data": items[: int(text)], "has_more": len(items) > int(text)}
-
-
-_IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities")
-_TAKEN = (
-    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
-    "stream_options",
-)  # fmt: skip
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-
-
-def _chat_options(asked: dict) -> dict:
-    """The settings of a chat request, checked one by one: the twin takes fewer than the service, and says so."""
-    for key in asked:
-        if key not in (*_TAKEN, *_IGNORED):
-            message = f"This local twin does not take '{key[:60]}'."
-            raise ApiError(400, message, "unsupported_parameter", key[:60])
-
-    def number(key: str, default, low, high, whole=False):
-        value = asked.get(key)
-        if value is None:
-            return default
-        kinds = int if whole else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
-            kind = "integer" if whole else "number"
-            raise ApiError(400, f"'{key}' must be {kind} between {low} and {high}", param=key)
-        return value
-
-    if not isinstance(asked.get("model"), str):
-        raise ApiError(400, "you must provide a model parameter", param="model")
-    if not isinstance(asked.get("stream") or False, bool):
-        raise ApiError(400, "'stream' must be a boolean", param="stream")
-    extras = asked.get("stream_options")
-    if extras is not None and (not isinstance(extras, dict) or not asked.get("stream")):
-        raise ApiError(400, "'stream_options' is an object and needs 'stream': true", param="stream_options")
-    stop = asked.get("stop") or []
-    stop = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stop, list) or len(stop) > 4 or not all(isinstance(text, str) and text for text in stop):
-        raise ApiError(400, "'stop' must be a string or a list of up to 4 strings", param="stop")
-    room = number("max_completion_tokens", number("max_tokens", None, 1, 2**31, whole=True), 1, 2**31, whole=True)
-    return {
-        "messages": _messages(asked.get("messages")),
-        "max_tokens": room,
-        "temperature": number("temperature", 1.0, 0, 2),
-        "top_p": number("top_p", 1.0, 0, 1),
-        "n": number("n", 1, 1, 8, whole=True),
-        "seed": number("seed", None, -(2**62), 2**62, whole=True),
-        "stop": tuple(stop),
-    }
-
-
-def _messages(given: object) -> list[dict]:
-    if not isinstance(given, list) or not given:
-        raise ApiError(400, "'messages' must be a non-empty list", param="messages")
-    messages = []
-    for place, message in enumerate(given):
-        where = f"messages.{place}"
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            raise ApiError(400, f"'{where}.role' must be one of {list(_ROLES)}", param=where)
-        content = message.get("content")
-        if isinstance(content, list) and all(
-            isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-            for part in content
-        ):
-            content = "\n".join(part["text"] for part in content)
-        if not isinstance(content, str):
-            raise ApiError(400, f"'{where}.content' must be text in this local twin", param=f"{where}.content")
-        messages.append({"role": message["role"], "content": content})
-    return messages

@@ -18,10 +18,10 @@ from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from pydantic import TypeAdapter
 
+from afina.chat.checkpoint import load_model
 from afina.cloud import local_cloud
-from afina.cloud.chat import load_model
-from afina.cloud.engine import read_rows, validation_figures
-from afina.cloud.openai_api import validator
+from afina.cloud.openai import validator
+from afina.cloud.train import read_rows, validation_figures
 
 BASE = "gpt-4.1-mini-2025-04-14"
 # method and path -> the document's schema, the client's type (of the items, for a list)
