@@ -70,7 +70,8 @@ _WRONG = (
     (r"Invalid value for '([^']+)':", r"\1:"),
     (r"Input should be a valid integer.*|'?[^']*'? is not a valid integer.*", "esperava um número inteiro."),
     (r"Input should be a valid number.*|'?[^']*'? is not a valid float.*", "esperava um número, com ponto: 0.8."),
-    (r"(?:Value error, )?[Ii]nput should be (.+)|Value error, use (.+)", r"use \1\2."), (r"(?:Value error, )?'[^']*' is not one of (.+)", r"use \1"),
+    (r"(?:Value error, )?[Ii]nput should be (.+)|Value error, use (.+)", r"use \1\2."),
+    (r"(?:Value error, )?'[^']*' is not one of (.+)", r"use \1"),
     (r"(?<=') or (?=')", " ou "),
 )  # fmt: skip
 

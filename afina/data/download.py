@@ -6,13 +6,11 @@ sha256 beside the file, and every later call compares. Whoever knows a checksum 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
 import shutil
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -250,29 +248,3 @@ def _compare(path: Path) -> None:
             f"Apague {path.name} e {record.name} e rode `afina download` de novo.",
             where=path,
         )
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="afina download",
-        description="Baixa o trn.json real do AmazonTitles-1.3MM (cerca de 1,9 GB), com retomada e checksum.",
-    )
-    parser.add_argument("--folder", metavar="PASTA", help="onde gravar (padrão: data/real)")
-    parser.add_argument("--url", help="um espelho seu, em vez da lista do curso")
-    parser.add_argument("--sha256", default="", metavar="HEX", help="sha256 esperado do arquivo de --url")
-    options = parser.parse_args(argv)
-    if options.sha256 and not options.url:
-        parser.error("--sha256 vale para o arquivo de --url: diga os dois")
-    mirrors = MIRRORS
-    if options.url:
-        name = options.url.split("?")[0].rsplit("/", 1)[-1]
-        if not name.endswith((*READY, ".zip")):
-            parser.error("--url precisa terminar em trn.json, trn.json.gz ou .zip")
-        mirrors = (Mirror(options.url, name, sha256=options.sha256),)
-    path = fetch(mirrors, options.folder)
-    print(f"Próximo passo: afina prep {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

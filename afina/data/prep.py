@@ -8,22 +8,18 @@ another can be handed in. The folder OUT is whole or absent: what is written sta
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import glob
 import importlib.metadata
-import json
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -333,48 +329,3 @@ def _start_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def main(argv: list[str]) -> int:
-    """`afina prep`. Exit code 0 done, 1 an input could not be read to its end, 2 (CourseError) nothing done."""
-    parser = argparse.ArgumentParser(prog="afina prep", description="Limpa, deduplica, divide e fragmenta um catálogo.")
-    parser.add_argument(
-        "inputs", nargs="+", metavar="ENTRADA", help="arquivo JSON Lines, puro ou gzip; aceita padrões (*)"
-    )
-    parser.add_argument("--out", required=True, metavar="PASTA", help="pasta de saída; só aparece quando tudo terminou")
-    parser.add_argument(
-        "--shard-rows", type=int, default=100_000, metavar="N", help="linhas por fragmento (padrão: 100000)"
-    )
-    parser.add_argument("--formats", default=",".join(FORMATS), metavar="LISTA", help="jsonl, parquet ou jsonl,parquet")
-    parser.add_argument("--strict", action="store_true", help="para na primeira linha quebrada")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processos de trabalho (padrão: 2; 1 para arquivos pequenos)"
-    )
-    parser.add_argument(
-        "--ray", metavar="ENDEREÇO", help='usa um cluster Ray ("auto" encontra um); pede o extra [cluster]'
-    )
-    parser.add_argument(
-        "--near-duplicates",
-        type=float,
-        metavar="J",
-        help="tira também as quase iguais: semelhança de Jaccard de pelo menos J (0.5 a 1) com uma linha anterior",
-    )
-    parser.add_argument("--force", action="store_true", help="refaz mesmo que a saída já esteja pronta")
-    parser.add_argument("--json", action="store_true", help="relatório em JSON, para máquinas")
-    options = vars(parser.parse_args(argv))
-    as_json = options.pop("json")
-    options["formats"] = tuple(options["formats"].split(","))
-    report = prep(options.pop("inputs"), options.pop("out"), **options)
-    if as_json:
-        broken = [example._asdict() for example in report.broken]
-        print(json.dumps(asdict(report) | {"broken": broken, "complete": report.complete}, ensure_ascii=False))
-    else:
-        print(report)
-    return 0 if report.complete else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

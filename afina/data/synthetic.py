@@ -10,14 +10,12 @@ title, so that a model trained on the pair can be judged attribute by attribute.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import gzip
 import hashlib
 import html
 import re
 import struct
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -378,23 +376,3 @@ def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED, sta
         raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de zero.", where="--lines")
     path = Path(path)
     return write_lines(path, progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="afina synthetic",
-        description="Gera um catálogo sintético no formato do trn.json do AmazonTitles-1.3MM.",
-    )
-    parser.add_argument("out", metavar="SAÍDA", help="arquivo a gravar; comprimido se terminar em .gz")
-    parser.add_argument(
-        "--lines", type=int, default=REAL_LINES, metavar="N", help="linhas (padrão: %(default)s, como o real)"
-    )
-    parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="semente (padrão: %(default)s)")
-    options = parser.parse_args(argv)
-    path = write_catalogue(options.out, options.lines, options.seed)
-    print(f"{options.lines} linhas em {path} ({path.stat().st_size / 1e6:.1f} MB), semente {options.seed}.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ Source: Devlin et al. (2019), "BERT", arXiv 1810.04805.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -420,16 +419,3 @@ def write_steps(out: Path, steps: int = 8) -> None:
         whole.write(out, json.dumps({"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.tune.bert", description="Alguns passos de treino à mão.")
-    parser.add_argument("--out", required=True, type=Path, help="onde escrever as perdas (JSON)")
-    parser.add_argument("--steps", type=int, default=8, help="passos de 32 exemplos")
-    args = parser.parse_args(argv)
-    write_steps(args.out, args.steps)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

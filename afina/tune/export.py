@@ -7,10 +7,8 @@ GGUF: the format of llama.cpp, https://github.com/ggml-org/ggml/blob/master/docs
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -309,21 +307,3 @@ def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> l
     prompts = [ALPACA.format(INSTRUCTION, title, "") for title in titles]
     texts = generate(model, tokenizer, prompts, max_new_tokens=tokens)
     return [finished(text, tokenizer.eos_token)[0] for text in texts]
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.tune.export", description="Abre um modelo salvo e descreve.")
-    parser.add_argument("folder", type=Path, help="pasta do modelo ou do adaptador")
-    parser.add_argument("--title", action="append", required=True, help="título a descrever (pode repetir)")
-    parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
-    args = parser.parse_args(argv)
-    try:
-        print(json.dumps(describe_titles(args.folder, args.title, args.tokens), ensure_ascii=False))
-    except CourseError as error:
-        print(f"erro: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -664,7 +664,7 @@ for folder in (adapter_folder, merged_folder):
 import subprocess
 import sys
 
-command = [sys.executable, "-m", "afina.tune.export", str(merged_folder)]
+command = [sys.executable, "-m", "afina.cli", "describe", str(merged_folder)]
 command += ["--title", titles[0], "--tokens", "128"]
 done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=240)
 assert done.returncode == 0, done.stderr[-2000:]
