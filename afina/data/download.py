@@ -242,7 +242,7 @@ def _compare(path: Path) -> None:
     record, digest = _record(path), _sha256(path)
     if not record.exists():
         _record(path, digest)
-    elif record.read_text(encoding="utf-8").split()[0] != digest:
+    elif record.read_text(encoding="utf-8").split()[:1] != [digest]:
         raise CourseError(
             "o arquivo mudou desde que foi baixado (o sha256 não confere com o registrado).",
             f"Apague {path.name} e {record.name} e rode `afina download` de novo.",

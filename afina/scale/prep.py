@@ -172,14 +172,9 @@ def _ask(ranges: list[_Range], shares: Sequence[float], near: bool) -> tuple[lis
 
     columns = {name: [getattr(each, name) for each in ranges] for name in ("start", "length", "text")}
     columns |= {"range": list(range(len(ranges))), "path": [str(each.path) for each in ranges]}
-    frame = daft.from_pydict(columns).into_partitions(max(1, len(ranges)))
-    found = col("found")
-    lines = (
-        frame.select(_prepare_on_worker(shares, near)(*map(col, _PLACE)).alias("found"))
-        .explode("found")
-        .select(*(found[name].alias(name) for name in _COLUMNS))
-        .collect()
-    )
+    frame = daft.from_pydict(columns).into_partitions(len(ranges))
+    found = frame.select(_prepare_on_worker(shares, near)(*map(col, _PLACE)).alias("found")).explode("found")
+    lines = found.select(*(col("found")[name].alias(name) for name in _COLUMNS)).collect()
     entries = lines.where(col("reason").not_null()).select("place", "row", "sum", "reason").to_pylist()
     entries.sort(key=lambda entry: entry["place"])
     rows = lines.where(col("reason").is_null())

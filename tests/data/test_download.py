@@ -146,6 +146,9 @@ def test_a_file_that_changed_later_is_noticed(server, tmp_path):
     path.write_bytes(BODY[:-5])
     with pytest.raises(CourseError, match="mudou desde que foi baixado"):
         fetch(server, tmp_path)
+    (tmp_path / "trn.json.sha256").write_text("", encoding="utf-8")  # a record that says nothing
+    with pytest.raises(CourseError, match="mudou desde que foi baixado"):
+        fetch(server, tmp_path)
 
 
 def test_first_mirror_refuses_second_works(server, tmp_path):
