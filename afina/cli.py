@@ -14,7 +14,7 @@ COMMANDS = {
     "download": ("afina.data.download", "baixa o arquivo real AmazonTitles-1.3MM, com retomada e checksum"),
     "synthetic": ("afina.data.synthetic", "gera o catálogo sintético, de qualquer tamanho"),
     "validate": ("afina.jsonl.validate", "confere um JSONL de fine-tuning: todos os problemas, por linha"),
-    "estimate": ("afina.jsonl.cost", "estima tokens e custo antes de qualquer job"),
+    "estimate": ("afina.jsonl.estimate", "estima tokens e custo antes de qualquer job"),
     "train": ("afina.launch", "treina um GPT, um BERT ou um Llama, em um processo ou em vários"),
     "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),

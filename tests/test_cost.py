@@ -6,8 +6,10 @@ import pytest
 
 from afina.errors import CourseError
 from afina.jsonl import chat_example, estimate, limits, tokens, write_jsonl
-from afina.jsonl.cost import default_epochs, dollars, main
+from afina.jsonl.cost import default_epochs
+from afina.jsonl.estimate import main
 from afina.jsonl.limits import MODELS, find_model
+from afina.ptbr import dollars
 
 # (text, tokens): counted once with the o200k_base vocabulary of the npm package gpt-tokenizer 3.
 TRUE_COUNTS = [
@@ -101,7 +103,7 @@ def test_cost_is_tokens_times_epochs_times_price():
 
 def test_a_price_without_a_source_is_not_invented():
     for model in MODELS:
-        assert (model.price is None) == (model.source == ""), model.id
+        assert (model.price is None) == (model.source is None), model.id
     answer = estimate(1000, "amazon.nova-pro-v1:0")
     assert answer.usd is None and "preço não verificado" in str(answer) and answer.to_dict()["usd"] is None
     assert "60,50" in str(answer)  # the hosting trap

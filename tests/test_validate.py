@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from afina.errors import CourseError
 from afina.jsonl import chat_example, converse_example, dpo_example, validate, write_jsonl
+from afina.jsonl import formats, read
 from afina.jsonl.problem import KINDS
 from afina.jsonl.repeats import Fingerprints
 
@@ -201,7 +202,7 @@ def test_empty_file(tmp_path):
 
 
 def test_a_line_without_end_is_skipped_not_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "LONGEST_LINE", 1 << 19)
+    monkeypatch.setattr(read, "LONGEST_LINE", 1 << 19)
     for ending in (b"", b"\n" + OK):
         path = tmp_path / "t.jsonl"
         path.write_bytes(OK + b"\n" + b'{"messages": "' + b"x" * (1 << 20) + ending)
@@ -386,13 +387,13 @@ def test_the_fast_lane_accepts_nothing_that_the_rules_refuse(tmp_path, form, dat
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"\n".join(data.draw(st.lists(lines(form), min_size=1, max_size=6))))
     fast, fast_tokens = digest(validate(path, format=form, tokens="estimate"))
-    original = engine._FORMATS[form]
+    original = formats.RULES[form]
 
     class Never(msgspec.Struct, tag="never", forbid_unknown_fields=True):
         """A row that no line can be: every line goes to the rules."""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(engine._FORMATS, form, dataclasses.replace(original, row=Never))
+        patch.setitem(formats.RULES, form, dataclasses.replace(original, row=Never))
         slow, slow_tokens = digest(validate(path, format=form, tokens="estimate"))
     assert fast == slow
     assert fast_tokens == pytest.approx(slow_tokens, abs=1)

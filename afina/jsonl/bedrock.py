@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from afina.errors import CourseError
 from afina.jsonl.chat import need_text, obey, row_fields
-from afina.jsonl.problem import Say, list_problem, shown, text_problem, type_name, unknown_keys
+from afina.jsonl.problem import Say, brief, list_problem, text_problem, type_name, unknown_keys
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
 
@@ -93,19 +93,19 @@ def check_converse(row: dict, say: Say, nova: bool | None = None) -> list[tuple[
                 texts.append(("system", text_problem(block, "text", f"{field}.", say)))
                 _check_reserved(texts[-1][1], f"{field}.text", say, nova)
             else:
-                say("type", field, f"encontrei {type_name(block)}: {shown(block)}.", f"Cada bloco é {_BLOCK}.")
+                say("type", field, f"encontrei {type_name(block)}: {brief(block)}.", f"Cada bloco é {_BLOCK}.")
     messages = list_problem(row, "messages", "", say, _TURN)
     last = None
     for index, message in enumerate(messages):
         field = f"messages[{index}]"
         if not isinstance(message, dict):
-            say("type", field, f"encontrei {type_name(message)}: {shown(message)}.", f"Cada mensagem é {_TURN}.")
+            say("type", field, f"encontrei {type_name(message)}: {brief(message)}.", f"Cada mensagem é {_TURN}.")
             last = None
             continue
         unknown_keys(message, ("role", "content"), f"{field}.", say)
         role = message.get("role")
         if role not in ("user", "assistant"):
-            kind, found = ("role", f"não existe o papel {shown(role)} aqui.") if "role" in message else (
+            kind, found = ("role", f"não existe o papel {brief(role)} aqui.") if "role" in message else (
                 "missing_key", 'falta "role".')  # fmt: skip
             remedy = 'No Bedrock só há "user" e "assistant"'
             remedy += '; a instrução vai em "system": [{"text": "…"}].' if role == "system" else "."
@@ -133,13 +133,13 @@ def _check_version(row: dict, say: Say, nova: bool | None) -> None:
     elif row["schemaVersion"] != SCHEMA_VERSION:
         # Nova's page says that any text will do; no page says so for the others.
         lenient = nova is True and isinstance(row["schemaVersion"], str)
-        found = f"encontrei {shown(row['schemaVersion'])}."
+        found = f"encontrei {brief(row['schemaVersion'])}."
         say("schema_version", "schemaVersion", found, f'Use "{SCHEMA_VERSION}".', warning=lenient)
 
 
 def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None) -> str:
     if isinstance(message.get("content"), str):
-        remedy = f'No Bedrock o conteúdo é uma lista de blocos: [{{"text": {shown(message["content"], 40)}}}].'
+        remedy = f'No Bedrock o conteúdo é uma lista de blocos: [{{"text": {brief(message["content"], 40)}}}].'
         say("type", f"{field}.content", "encontrei um texto solto.", remedy)
         return message["content"]
     texts = []
@@ -152,7 +152,7 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
                 _check_reserved(texts[-1], f"{path}.text", say, nova)
         elif len(keys) == 1 and keys[0] in _MEDIA and role == "user":
             if not isinstance(block[keys[0]], dict):
-                say("type", f"{path}.{keys[0]}", f"encontrei {shown(block[keys[0]])}.", "Deve ser um objeto.")
+                say("type", f"{path}.{keys[0]}", f"encontrei {brief(block[keys[0]])}.", "Deve ser um objeto.")
         elif keys == ("reasoningContent",) and role == "assistant":
             if nova is not True:
                 remedy = "Só o Nova 2 Lite aceita raciocínio no treino."
@@ -161,7 +161,7 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
             remedy = "A AWS avisa que o treino com ferramentas pode falhar; prefira só texto."
             say("tools", path, f"há um bloco {keys[0]}.", remedy, warning=True)
         else:
-            say("type", path, f"não entendo o bloco {shown(block)}.", f"Use {_BLOCK}.")
+            say("type", path, f"não entendo o bloco {brief(block)}.", f"Use {_BLOCK}.")
     return "\n".join(texts)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from afina.errors import CourseError
-from afina.jsonl.problem import Say, list_problem, shown, text_problem, type_name, unknown_keys
+from afina.jsonl.problem import Say, brief, list_problem, text_problem, type_name, unknown_keys
 
 # --- builders --------------------------------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ def need_text(value: object, name: str) -> str:
     """`value` if it is a text with something in it; CourseError otherwise."""
     if not isinstance(value, str) or not value.strip():
         raise CourseError(
-            f"esperava um texto não vazio e recebi {shown(value)}.", "Confira a linha de origem.", where=name
+            f"esperava um texto não vazio e recebi {brief(value)}.", "Confira a linha de origem.", where=name
         )
     return value
 
@@ -88,14 +88,14 @@ def row_fields(row: Mapping[str, Any] | tuple, names: tuple[str, ...]) -> dict[s
     if isinstance(row, Mapping):
         if strange := [key for key in row if key not in names]:
             raise CourseError(
-                f"não sei o que fazer com a coluna {shown(strange[0])}.", f"Use: {', '.join(names)}.", where="colunas"
+                f"não sei o que fazer com a coluna {brief(strange[0])}.", f"Use: {', '.join(names)}.", where="colunas"
             )
         pairs = list(row.items())
     elif isinstance(row, tuple | list) and 2 <= len(row) <= len(names):
         pairs = list(zip(names, row, strict=False))
     else:
         raise CourseError(
-            f"não entendo a linha {shown(row)}.", f"Dê um dicionário com {', '.join(names)}.", where="linha"
+            f"não entendo a linha {brief(row)}.", f"Dê um dicionário com {', '.join(names)}.", where="linha"
         )
     fields = {name: value for name, value in pairs if value is not None}
     if absent := [name for name in names[:2] if name not in fields]:
@@ -148,7 +148,7 @@ def _check_ending(messages: list, say: Say) -> None:
     last = messages[-1]
     if isinstance(last, dict) and last.get("role") in ROLES and last["role"] != "assistant":
         say(
-            "no_answer", f"messages[{len(messages) - 1}]", f"a última mensagem é do papel {shown(last['role'])}.",
+            "no_answer", f"messages[{len(messages) - 1}]", f"a última mensagem é do papel {brief(last['role'])}.",
             'Acrescente {"role": "assistant", "content": "…"} ao fim de "messages".',
         )  # fmt: skip
     answers = [m for m in messages if isinstance(m, dict) and m.get("role") == "assistant"]
@@ -170,7 +170,7 @@ def _check_messages(messages: list, path: str, roles: tuple[str, ...], say: Say)
     for index, message in enumerate(messages):
         field = f"{path}[{index}]"
         if not isinstance(message, dict):
-            say("type", field, f"encontrei {type_name(message)}: {shown(message)}.", f"Cada mensagem é {MESSAGE}.")
+            say("type", field, f"encontrei {type_name(message)}: {brief(message)}.", f"Cada mensagem é {MESSAGE}.")
             continue
         role = _role_of(message, field, roles, say)
         if role is None:
@@ -206,7 +206,7 @@ def _role_of(message: dict, field: str, roles: tuple[str, ...], say: Say) -> str
     if isinstance(role, str) and not near:
         near = next((known for known in roles if known == role.strip().lower()), "")
     hint = f'Você quis dizer "{near}"?' if near in roles else f"Use um destes: {', '.join(roles)}."
-    say("role", f"{field}.role", f"não existe o papel {shown(role)} aqui.", hint)
+    say("role", f"{field}.role", f"não existe o papel {brief(role)} aqui.", hint)
     return None
 
 
@@ -237,15 +237,15 @@ def _parts(parts: list, role: str, path: str, say: Say) -> str:
             picture = part.get("image_url")
             if not isinstance(picture, dict) or not isinstance(picture.get("url"), str):
                 remedy = 'Use {"type": "image_url", "image_url": {"url": "…"}}.'
-                say("type", f"{field}.image_url", f"encontrei {shown(picture)}.", remedy)
+                say("type", f"{field}.image_url", f"encontrei {brief(picture)}.", remedy)
         else:
-            say("type", field, f"não entendo a parte {shown(part)}.", 'Use {"type": "text", "text": "…"}.')
+            say("type", field, f"não entendo a parte {brief(part)}.", 'Use {"type": "text", "text": "…"}.')
     return "\n".join(texts)
 
 
 def _check_name_and_weight(message: dict, role: str, field: str, say: Say) -> None:
     if "name" in message and not (isinstance(message["name"], str) and message["name"]):
-        say("type", f"{field}.name", f"encontrei {shown(message['name'])}.", "O nome é um texto curto, sem espaços.")
+        say("type", f"{field}.name", f"encontrei {brief(message['name'])}.", "O nome é um texto curto, sem espaços.")
     elif role == "function" and "name" not in message:
         say("missing_key", f"{field}.name", 'falta "name".', "Diga o nome da função que respondeu.")
     if role == "assistant" and "weight" in message:
@@ -254,7 +254,7 @@ def _check_name_and_weight(message: dict, role: str, field: str, say: Say) -> No
             say(
                 "weight",
                 f"{field}.weight",
-                f"encontrei {shown(weight)}.",
+                f"encontrei {brief(weight)}.",
                 "Use 0 (não treina) ou 1 (treina), sem aspas.",
             )
 
@@ -269,12 +269,12 @@ def _check_calls(message: dict, field: str, open_calls: set[str], say: Say) -> s
         path = f"{field}.tool_calls[{index}]"
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or call.get("type") != "function" or not isinstance(call.get("id"), str):
-            say("tools", path, f"encontrei {shown(call)}.", f"Uma chamada tem a forma {call_form}.")
+            say("tools", path, f"encontrei {brief(call)}.", f"Uma chamada tem a forma {call_form}.")
             continue
         open_calls.add(call["id"])
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(name, str) or not name:
-            say("tools", f"{path}.function.name", f"encontrei {shown(name)}.", "Escreva o nome da função.")
+            say("tools", f"{path}.function.name", f"encontrei {brief(name)}.", "Escreva o nome da função.")
         if not isinstance(arguments, str):
             remedy = 'Os argumentos são um texto com JSON dentro: "{\\"cidade\\": \\"Recife\\"}".'
             say("tools", f"{path}.function.arguments", f"encontrei {type_name(arguments)}.", remedy)
@@ -302,10 +302,10 @@ def _check_answer_to_call(message: dict, field: str, open_calls: set[str], say: 
     call = message.get("tool_call_id")
     if not isinstance(call, str) or not call:
         remedy = "Copie o id da chamada que esta mensagem responde."
-        say("tools", f"{field}.tool_call_id", f"encontrei {shown(call)}.", remedy)
+        say("tools", f"{field}.tool_call_id", f"encontrei {brief(call)}.", remedy)
     elif call not in open_calls:
         remedy = "Ela deve vir depois de uma mensagem assistant com tool_calls que tenha esse id."
-        say("tools", f"{field}.tool_call_id", f"nenhuma chamada anterior tem o id {shown(call)}.", remedy)
+        say("tools", f"{field}.tool_call_id", f"nenhuma chamada anterior tem o id {brief(call)}.", remedy)
 
 
 def _check_tools(row: dict, path: str, say: Say) -> None:
@@ -320,9 +320,9 @@ def _check_tools(row: dict, path: str, say: Say) -> None:
         )
         if not good:
             remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
-            say("tools", f"{path}tools", f"encontrei {shown(tools)}.", remedy)
+            say("tools", f"{path}tools", f"encontrei {brief(tools)}.", remedy)
     if "parallel_tool_calls" in row and not isinstance(row["parallel_tool_calls"], bool):
-        found = f"encontrei {shown(row['parallel_tool_calls'])}."
+        found = f"encontrei {brief(row['parallel_tool_calls'])}."
         say("type", f"{path}parallel_tool_calls", found, "Use true ou false, sem aspas.")
 
 
@@ -332,7 +332,7 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
     texts: list[tuple[str, str]] = []
     if not isinstance(row.get("input"), dict):
         kind = "type" if "input" in row else "missing_key"
-        found = f"encontrei {shown(row['input'])}." if "input" in row else 'falta "input".'
+        found = f"encontrei {brief(row['input'])}." if "input" in row else 'falta "input".'
         say(kind, "input", found, f'Use "input": {{"messages": [{MESSAGE}]}}.')
     else:
         entry = row["input"]
