@@ -16,7 +16,7 @@ COMMANDS = {
     "validate": ("afina.jsonl.validate", "confere um JSONL de fine-tuning: todos os problemas, por linha"),
     "estimate": ("afina.jsonl.estimate", "estima tokens e custo antes de qualquer job"),
     "train": ("afina.launch", "treina um GPT, um BERT ou um Llama, em um processo ou em vários"),
-    "jobs": ("afina.jobs", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
+    "jobs": ("afina.jobs.cleaning", "o que os jobs criaram e quanto custa; apaga na ordem certa"),
     "cloud": ("afina.cloud", "sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta"),
     "serve": ("afina.serve", "serve um checkpoint: API como a da OpenAI e página de conversa"),
     "feedback": ("afina.serve.feedback", "as opiniões da página: lista, e exporta para treino"),

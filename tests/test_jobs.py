@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import afina.jobs
-from afina import cli
+from afina import cli, whole
 from afina.cloud import local_cloud
 from afina.errors import CourseError, NetworkBlocked
-from afina.jobs import Hiccup, JobEnded, View, bedrock, ledger, openai
+from afina.jobs import Hiccup, JobEnded, View, bedrock, ledger, openai, watch
 from afina.jsonl import dpo_example, write_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -244,7 +244,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(afina.jobs, "time", clock)
+    monkeypatch.setattr(watch, "time", clock)
     return clock
 
 
@@ -270,7 +270,7 @@ def test_looks_grow_seldom_and_hiccups_are_outlived(clock):
 def test_the_deadline_holds_to_the_second_and_stops_the_job(deadline):
     clock, stopped = Clock(), []
     with pytest.MonkeyPatch.context() as patch, pytest.raises(JobEnded) as caught:
-        patch.setattr(afina.jobs, "time", clock)
+        patch.setattr(watch, "time", clock)
         view = View(None, "queued")
         afina.jobs.wait(lambda: view, "job", deadline, lambda: stopped.append(clock.now) or "parado", False, False)
     assert caught.value.status == "deadline" and len(stopped) == 1
@@ -406,7 +406,7 @@ def real_aws():
         ("create_bucket", "upload_file", "create_role", "create_provisioned_model_throughput"), refuse
     ))  # fmt: skip
     place = ("us-east-1", "123456789012", "aws", "https://bedrock.us-east-1.amazonaws.com")
-    return bedrock.Aws(client, client, client, client, client, *place)
+    return bedrock.AwsClients(client, client, client, client, client, *place)
 
 
 def test_a_real_aws_account_needs_the_word_and_the_amount(aws_file, monkeypatch):
@@ -520,18 +520,36 @@ def test_a_damaged_entry_is_named():
         assert "1-x.json" in str(raises("estragada", ledger.entries))
 
 
-def test_a_file_that_is_being_read_is_tried_again(monkeypatch):
-    replace, refused = os.replace, []
+class Windows:
+    """The system as whole.py sees it, where a file that somebody reads cannot be replaced for a moment."""
 
-    def windows(*paths):
-        if len(refused) < 3:
-            refused.append(paths)
+    name = "nt"
+
+    def __init__(self):
+        self.refused = []
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def replace(self, *paths):
+        if len(self.refused) < 3:
+            self.refused.append(paths)
             raise PermissionError(13, "em uso")
-        replace(*paths)
+        os.replace(*paths)
 
-    monkeypatch.setattr(os, "replace", windows)
+
+def test_a_file_that_is_being_read_is_tried_again(monkeypatch):
+    windows = Windows()
+    monkeypatch.setattr(whole, "os", windows)
     ledger.note("iam-role", "r", "local", "http://127.0.0.1:9")
-    assert len(refused) == 3 and len(ledger.entries()) == 1
+    assert len(windows.refused) == 3 and len(ledger.entries()) == 1
+
+
+def test_an_entry_that_is_being_written_is_not_read(monkeypatch):
+    ledger.note("iam-role", "r", "local", "http://127.0.0.1:9")
+    (done,) = ledger.folder().iterdir()
+    (ledger.folder() / f".afina-{os.getpid()}-0123abcd.{done.name}").write_text("{", encoding="utf-8")
+    assert [entry.name for entry in ledger.entries()] == ["r"]
 
 
 def test_what_cannot_be_noted_is_not_created(monkeypatch, tmp_path):
@@ -569,7 +587,7 @@ def test_the_command_cleans_what_a_dead_kernel_left_in_a_living_twin(twin, chat_
     # the answers of both calls got lost: the ledger has names, no ids
     with pytest.raises(ConnectionError), ledger.creating("openai-file", "x", provider, endpoint) as entry:
         entry.name = f"train-{entry.key}.jsonl"
-        ledger.save(entry)
+        ledger.write_entry(entry)
         file = client.files.create(file=(entry.name, chat_file.read_bytes()), purpose="fine-tune")
         raise ConnectionError
     with pytest.raises(ConnectionError), ledger.creating("openai-job", "perdido", provider, endpoint) as entry:

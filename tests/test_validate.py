@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from afina.errors import CourseError
-from afina.jsonl import chat_example, converse_example, dpo_example, validate, write_jsonl
-from afina.jsonl import formats, read
+from afina.jsonl import chat_example, converse_example, dpo_example, formats, read, validate, write_jsonl
 from afina.jsonl.problem import KINDS
 from afina.jsonl.repeats import Fingerprints
 

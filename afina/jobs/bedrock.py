@@ -13,29 +13,19 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from afina.errors import CourseError
-from afina.jobs import (
-    Hiccup,
-    JobEnded,
-    View,
-    allow,
-    check_data,
-    clean,
-    cloud,
-    confirm,
-    confirm_spend,
-    is_loopback,
-    ledger,
-    wait,
-)
+from afina.jobs import ledger
+from afina.jobs.consent import allow, check_data, clear, confirm, confirm_spend, destination
 from afina.jobs.ledger import Entry, creating, place_of
-from afina.jsonl import estimate, limits
-from afina.jsonl.cost import dollars
+from afina.jobs.watch import Hiccup, JobEnded, View, follow
+from afina.jsonl.cost import estimate, in_dollars
+from afina.prices import NOVA_THROUGHPUT, find_model
 
 REAL_ENDPOINT = "https://bedrock.{region}.amazonaws.com"
 PHASES = {"validationDetails": "validação", "dataProcessingDetails": "preparo", "trainingDetails": "treino"}
@@ -43,54 +33,50 @@ STATES = {
     "NotStarted": "à espera", "InProgress": "em andamento", "Completed": "pronto", "Failed": "falhou",
     "Stopping": "parando", "Stopped": "parado",
 }  # fmt: skip
-_MISSING = (
-    "ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", "NoSuchKey",
-)  # fmt: skip
+_MISSING = ("ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", "NoSuchKey")
 
 
 @dataclass(frozen=True)
-class Aws:
-    """The five official clients that a job needs, of one region, and where they lead."""
+class AwsClients:
+    """The five official clients that a job needs, of one region, and where they lead.
 
-    s3: object
-    iam: object
-    sts: object
-    bedrock: object
-    runtime: object
+    boto3 makes the methods of its clients from JSON while it runs: there is no class to name.
+    """
+
+    s3: Any
+    iam: Any
+    sts: Any
+    bedrock: Any
+    runtime: Any
     region: str
     account: str
     provider: str  # local or aws
     endpoint: str
 
 
-def connect(provider: str | None = None, region: str = "us-east-1") -> Aws:
+def connect(provider: str | None = None, region: str = "us-east-1") -> AwsClients:
     """Clients of the twin, or of the AWS account whose credentials are in the environment, if AFINA_CLOUD (or `provider`) is aws.
 
     CourseError: no twin is open; the twin's variables are set while AWS was asked for; AWS knows no such credentials.
     """
-    name = provider or cloud()
-    at_twin = is_loopback(os.environ.get("AWS_ENDPOINT_URL", ""))
-    if name == "local" and not at_twin:
-        raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", "afina.jobs.bedrock")
+    secrets = "as credenciais no ambiente são as dele"
+    name = destination(provider, "afina.jobs.bedrock", "aws", "AWS_ENDPOINT_URL", secrets)
     if name not in ("local", "aws"):
         raise CourseError("este serviço não é o Bedrock.", "Use afina.jobs.openai.", f"AFINA_CLOUD={name}")
-    if name == "aws" and at_twin:
-        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
-        raise CourseError("o gêmeo está aberto, e as credenciais no ambiente são as dele.", remedy, "AWS_ENDPOINT_URL")
     settings = Config(connect_timeout=10, read_timeout=120, retries={"mode": "standard", "max_attempts": 5})
     names = ("s3", "iam", "sts", "bedrock", "bedrock-runtime")
-    clients = [boto3.client(service, region_name=region, config=settings) for service in names]
+    s3, iam, sts, bedrock, runtime = (boto3.client(one, region_name=region, config=settings) for one in names)
     try:
-        account = clients[2].get_caller_identity()["Account"]
+        account = sts.get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         remedy = "Configure um perfil (aws configure sso) ou as variáveis de ambiente, fora do notebook."
         raise CourseError(f"a AWS não reconheceu as credenciais ({reason}).", remedy, "credenciais") from error
     endpoint = place_of(os.environ["AWS_ENDPOINT_URL"]) if name == "local" else REAL_ENDPOINT.format(region=region)
-    return Aws(*clients, region, account, name, endpoint)
+    return AwsClients(s3, iam, sts, bedrock, runtime, region, account, name, endpoint)
 
 
-def place(aws: Aws) -> tuple[str, str]:
+def place(aws: AwsClients) -> tuple[str, str]:
     """(provider, address) that these clients speak to."""
     return aws.provider, aws.endpoint
 
@@ -131,7 +117,7 @@ def data_policy(bucket: str) -> dict:
     }
 
 
-def make_bucket(aws: Aws, name: str) -> str:
+def make_bucket(aws: AwsClients, name: str) -> str:
     """Create a private bucket in the clients' region and return its name."""
     allow(aws.provider, aws.endpoint)
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
@@ -141,7 +127,7 @@ def make_bucket(aws: Aws, name: str) -> str:
     return name
 
 
-def make_role(aws: Aws, name: str, bucket: str) -> str:
+def make_role(aws: AwsClients, name: str, bucket: str) -> str:
     """Create the role that a job wears, with both policies, and return its ARN."""
     allow(aws.provider, aws.endpoint)
     with creating("iam-role", name, aws.provider, aws.endpoint) as entry:
@@ -158,7 +144,7 @@ def make_role(aws: Aws, name: str, bucket: str) -> str:
 
 
 def submit(
-    aws: Aws,
+    aws: AwsClients,
     training: str | Path,
     validation: str | Path | None = None,
     *,
@@ -166,7 +152,7 @@ def submit(
     name: str,
     bucket: str,
     role: str,
-    **hyperparameters: object,
+    **hyperparameters: Any,
 ) -> str:
     """Check the files, confirm the estimate (real account), upload, create the job `name` and model `name`. Returns its ARN.
 
@@ -174,7 +160,7 @@ def submit(
     confirmation, a refusal of the service.
     """
     allow(aws.provider, aws.endpoint)
-    base = limits.find_model(model)
+    base = find_model(model)
     report = check_data(training, validation, base.format, base.id)
     if aws.provider == "aws":
         epochs = hyperparameters.get("epochCount")
@@ -182,7 +168,7 @@ def submit(
         quote = estimate(report.train.tokens, base, epochs=None if epochs is None else int(epochs), examples=count)
         confirm_spend(quote, "Amazon Bedrock")
     uris = []
-    for path in filter(None, (training, validation)):
+    for path in (training, *([validation] if validation else [])):
         key = f"dados/{name}/{Path(path).name}"
         aws.s3.upload_file(str(path), bucket, key)
         uris.append(f"s3://{bucket}/{key}")
@@ -206,7 +192,11 @@ def _explained(error: ClientError, where: str) -> CourseError:
     return CourseError(f"a AWS recusou ({code}): {message}", "", where)
 
 
-def watch(aws: Aws, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def watch(aws: AwsClients, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
     """Follow a job's phases to the end and return the service's description of it; its model is then in the ledger.
 
     JobEnded (a CourseError): it failed or was stopped, or `deadline` seconds passed and it was told to stop.
@@ -216,35 +206,20 @@ def watch(aws: Aws, job: str, *, deadline: float = 6 * 3600, show: bool = True) 
         try:
             found = aws.bedrock.get_model_customization_job(jobIdentifier=job)
         except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in (
-                400,
-                403,
-                404,
-            ):
+            if isinstance(error, ClientError) and _status(error) in (400, 403, 404):
                 raise _explained(error, job) from error
             raise Hiccup(type(error).__name__) from error
         details = found.get("statusDetails", {})
         rows = [(PHASES[phase], STATES[details.get(phase, {}).get("status", "NotStarted")]) for phase in PHASES]
         return View(found, found["status"], found["status"] == "Completed", _end(found), rows)
 
-    def stop() -> str:
-        try:
-            aws.bedrock.stop_model_customization_job(jobIdentifier=job)
-        except (BotoCoreError, ClientError) as error:  # it may just have ended, or the network is down
-            return f"pedi que parasse, e o serviço não aceitou ({error})"
-        return "pedi ao serviço que o pare"
+    def made(done: dict) -> list[tuple[str, str, str]]:
+        return [("bedrock-model", done["outputModelName"], done["outputModelArn"])]
 
-    try:
-        done = wait(look, job.rsplit("/", 1)[-1], deadline, stop, aws.provider == "local", show)
-    except JobEnded as error:
-        if error.status in ("failed", "cancelled"):
-            _forget(aws, job)  # nothing of it is left but files in the bucket
-        raise
-    model = done["outputModelArn"]
-    if not any(entry.id == model for entry in ledger.entries(aws.endpoint)):
-        ledger.note("bedrock-model", done["outputModelName"], aws.provider, aws.endpoint, id=model)
-    _forget(aws, job)
-    return done
+    def stop() -> object:
+        return aws.bedrock.stop_model_customization_job(jobIdentifier=job)
+
+    return follow(job, job.rsplit("/", 1)[-1], place(aws), look, stop, made, deadline, show)
 
 
 def _end(job: dict) -> JobEnded | None:
@@ -261,13 +236,7 @@ def _end(job: dict) -> JobEnded | None:
     return None
 
 
-def _forget(aws: Aws, id: str) -> None:
-    for entry in ledger.entries(aws.endpoint):
-        if entry.id == id:
-            ledger.forget(entry)
-
-
-def metrics(aws: Aws, job: str):
+def metrics(aws: AwsClients, job: str):
     """The CSVs that a job left in S3, as one DataFrame: a row a step, validation beside it where it was measured.
 
     They are found by name under the job's own prefix: the documentation and AWS's samples disagree on the folders between.
@@ -293,7 +262,7 @@ def metrics(aws: Aws, job: str):
     return table
 
 
-def deploy(aws: Aws, model: str, name: str, *, provisioned: bool = False, deadline: float = 1800) -> str:
+def deploy(aws: AwsClients, model: str, name: str, *, provisioned: bool = False, deadline: float = 1800) -> str:
     """Make a custom model answer, and return the ARN to converse with, once it is ready.
 
     On demand by default: idle, it costs nothing. `provisioned=True` buys one unit by the hour, idle or not, and a real
@@ -303,8 +272,8 @@ def deploy(aws: Aws, model: str, name: str, *, provisioned: bool = False, deadli
     bedrock, place = aws.bedrock, (aws.provider, aws.endpoint)
     try:
         if provisioned:
-            hourly = ledger.NOVA_THROUGHPUT if "amazon.nova-" in model else None
-            price = "preço não verificado" if hourly is None else dollars(hourly)
+            hourly = NOVA_THROUGHPUT if "amazon.nova-" in model else None
+            price = in_dollars(hourly)
             if aws.provider == "aws":
                 confirm(f"Throughput provisionado: {price} por hora, mesmo parado, até você apagar.", price)
             with creating("bedrock-throughput", name, *place, usd_per_hour=hourly) as entry:
@@ -324,7 +293,7 @@ def deploy(aws: Aws, model: str, name: str, *, provisioned: bool = False, deadli
     return entry.id
 
 
-def _until_ready(aws: Aws, entry: Entry, deadline: float) -> None:
+def _until_ready(aws: AwsClients, entry: Entry, deadline: float) -> None:
     start, pause = time.monotonic(), 0.2 if entry.local else 10.0
     while True:
         if entry.kind == "bedrock-throughput":
@@ -343,13 +312,13 @@ def _until_ready(aws: Aws, entry: Entry, deadline: float) -> None:
 # --- cleaning up -------------------------------------------------------------------------------------------------------
 
 
-def clean_up(aws: Aws, show: bool = True) -> list[Entry]:
+def clean_up(aws: AwsClients, show: bool = True) -> list[Entry]:
     """Remove everything the ledger knows at this address, in the order that works; what could not be removed comes back."""
     found = [entry for entry in ledger.entries(aws.endpoint) if not entry.kind.startswith("openai-")]
-    return clean(found, {f"{__name__} {aws.endpoint}": aws}, show)
+    return clear(found, lambda entry: remove(aws, entry), show)
 
 
-def remove(aws: Aws, entry: Entry) -> str:
+def remove(aws: AwsClients, entry: Entry) -> str:
     """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
     try:
         return _REMOVERS[entry.kind](aws, entry)
@@ -361,17 +330,17 @@ def remove(aws: Aws, entry: Entry) -> str:
         raise CourseError(f"a AWS não respondeu ({type(error).__name__}).", "Tente de novo.", entry.name) from error
 
 
-def _remove_deployment(aws: Aws, entry: Entry) -> str:
+def _remove_deployment(aws: AwsClients, entry: Entry) -> str:
     aws.bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=entry.id or entry.name)
     return "apagada; o modelo fica"
 
 
-def _remove_throughput(aws: Aws, entry: Entry) -> str:
+def _remove_throughput(aws: AwsClients, entry: Entry) -> str:
     aws.bedrock.delete_provisioned_model_throughput(provisionedModelId=entry.id or entry.name)
     return "apagado"
 
 
-def _remove_job(aws: Aws, entry: Entry) -> str:
+def _remove_job(aws: AwsClients, entry: Entry) -> str:
     """A job cannot be deleted: it is stopped, and the model it may have made is taken away."""
     job = aws.bedrock.get_model_customization_job(jobIdentifier=entry.id or entry.name)
     if job["status"] == "InProgress":
@@ -382,12 +351,12 @@ def _remove_job(aws: Aws, entry: Entry) -> str:
     return "terminado; o modelo dele, apagado" if job.get("outputModelArn") else "terminado"
 
 
-def _remove_model(aws: Aws, entry: Entry) -> str:
+def _remove_model(aws: AwsClients, entry: Entry) -> str:
     aws.bedrock.delete_custom_model(modelIdentifier=entry.id)
     return "apagado"
 
 
-def _remove_bucket(aws: Aws, entry: Entry) -> str:
+def _remove_bucket(aws: AwsClients, entry: Entry) -> str:
     count = 0
     for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=entry.name):
         for item in page.get("Contents", []):
@@ -397,7 +366,7 @@ def _remove_bucket(aws: Aws, entry: Entry) -> str:
     return f"esvaziado ({count} objetos) e apagado"
 
 
-def _remove_role(aws: Aws, entry: Entry) -> str:
+def _remove_role(aws: AwsClients, entry: Entry) -> str:
     for policy in aws.iam.list_role_policies(RoleName=entry.name)["PolicyNames"]:
         aws.iam.delete_role_policy(RoleName=entry.name, PolicyName=policy)
     aws.iam.delete_role(RoleName=entry.name)
