@@ -19,11 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from afina import prices
 from afina.errors import CourseError
-from afina.prices import (  # noqa: F401 - lesson 17 takes the tables from here
-    DATABASE, FUNCTION_CALL, FUNCTION_CALL_USD, FUNCTION_GB, FUNCTION_SECOND_USD, FUNCTION_SECONDS, FUNCTION_TIME, GATEWAY,
-    GATEWAY_USD, HOURS, MACHINES, PRICES, RTX_3080, STORAGE, Machine, Price,
-)  # fmt: skip
+from afina.prices import HOURS, MACHINES, PRICES, RTX_3080, Machine, Price  # noqa: F401 - lesson 17 has them from here
 from afina.ptbr import decimal, dollars
 
 READ_ON = min(machine.source.read_on for machine in MACHINES if machine.source)
@@ -251,12 +249,13 @@ def function_month(traffic: Traffic, memory_gb: float, answer_seconds: float) ->
 
     CourseError where the service's limits do not allow it.
     """
-    if memory_gb > FUNCTION_GB or answer_seconds > FUNCTION_SECONDS:
-        most, asked = f"{FUNCTION_GB:g} GB e {FUNCTION_SECONDS} s", f"{memory_gb:.1f} GB e {answer_seconds:g} s"
+    if memory_gb > prices.FUNCTION_GB or answer_seconds > prices.FUNCTION_SECONDS:
+        most = f"{prices.FUNCTION_GB:g} GB e {prices.FUNCTION_SECONDS} s"
+        asked = f"{memory_gb:.1f} GB e {answer_seconds:g} s"
         remedy = "Use um modelo menor, ou uma máquina por hora."
         raise CourseError(f"uma função vai até {most}, sem GPU: pediram {asked}.", remedy, where="function_month")
-    each = (FUNCTION_CALL_USD + GATEWAY_USD) / 1e6 + memory_gb * answer_seconds * FUNCTION_SECOND_USD
-    return traffic.requests_a_month * each
+    call = (prices.FUNCTION_CALL_USD + prices.GATEWAY_USD) / 1e6
+    return traffic.requests_a_month * (call + memory_gb * answer_seconds * prices.FUNCTION_SECOND_USD)
 
 
 def own_month(price_usd: float, watts: float, usd_a_kwh: float, months: int = 36) -> float:
