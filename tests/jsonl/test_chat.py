@@ -1,10 +1,9 @@
-"""Builders and writer: what they make, the validator accepts; what is wrong is refused at once."""
-
-import json
+"""OpenAI's two formats: what is built is accepted, what is wrong is refused at once or found at its place."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonl_base import CALL, GOOD_DPO, A, U, chat, found
 
 from afina.errors import CourseError
 from afina.jsonl import (
@@ -20,10 +19,10 @@ from afina.jsonl import (
 )
 
 TOOLS = [{"type": "function", "function": {"name": "tempo", "parameters": {"type": "object"}}}]
-CALL = {"id": "c1", "type": "function", "function": {"name": "tempo", "arguments": '{"cidade": "Recife"}'}}
+WEATHER = {"id": "c1", "type": "function", "function": {"name": "tempo", "arguments": '{"cidade": "Recife"}'}}
 WITH_TOOLS = [
     {"role": "user", "content": "Chove?"},
-    {"role": "assistant", "tool_calls": [CALL]},
+    {"role": "assistant", "tool_calls": [WEATHER]},
     {"role": "tool", "tool_call_id": "c1", "content": "sim"},
     {"role": "assistant", "content": "Chove."},
 ]
@@ -40,22 +39,6 @@ def test_chat_example():
     assert chat_example("a", "b", tools=TOOLS, parallel_tool_calls=False).keys() == {
         "messages", "tools", "parallel_tool_calls",
     }  # fmt: skip
-
-
-def test_converse_and_completion():
-    messages = chat_example("oi", "olá", system="Seja breve.")["messages"]
-    row = converse_messages(messages)
-    assert row == {
-        "schemaVersion": "bedrock-conversation-2024",
-        "system": [{"text": "Seja breve."}],
-        "messages": [
-            {"role": "user", "content": [{"text": "oi"}]},
-            {"role": "assistant", "content": [{"text": "olá"}]},
-        ],
-    }
-    assert messages[1]["content"] == "oi"  # the input is left as it was
-    (row,) = completion_rows([("oi", "olá")], system="Seja breve.")
-    assert row == {"prompt": "Seja breve.\n\noi", "completion": "olá"}
 
 
 @settings(max_examples=25, deadline=None)
@@ -101,20 +84,78 @@ def test_tool_conversations():
     assert chat_messages(WITH_TOOLS, tools=TOOLS)["messages"] == WITH_TOOLS
 
 
-def test_writer(tmp_path):
-    path = tmp_path / "novo" / "t.jsonl"
-    assert write_jsonl(path, [{"a": "maçã\n"}, {"b": 1}]) == 2
-    assert path.read_bytes() == '{"a":"maçã\\n"}\n{"b":1}\n'.encode()
-    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [{"a": "maçã\n"}, {"b": 1}]
+GOOD_CHAT = [
+    chat(U, A), chat(U, U, A), chat(U, A, U, A | {"weight": 0}, U, A | {"weight": 1}), chat(A),
+    chat({"role": "system", "content": "x"}, U, A), chat({"role": "developer", "content": "x"}, U, A),
+    chat(U | {"name": "ana"}, A), chat(U, {"role": "assistant", "tool_calls": [CALL]}, tools=[]),
+    chat(U, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+         {"role": "tool", "tool_call_id": "c", "content": ""}, A, parallel_tool_calls=False),
+    chat(U, {"role": "assistant", "content": None, "refusal": "Não posso."}),
+    chat({"role": "user", "content": [{"type": "text", "text": "a"},
+                                      {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}, A),
+]  # fmt: skip
 
 
-def test_writer_is_all_or_nothing(tmp_path):
-    path = tmp_path / "t.jsonl"
-    write_jsonl(path, [{"a": 1}])
-    with pytest.raises(CourseError, match="exemplo 2"):
-        write_jsonl(path, [{"a": 2}, {"a": object()}])
-    with pytest.raises(CourseError, match="exemplo 2"):
-        write_jsonl(path, chat_rows([("a", "b"), ("", "")]))
-    assert path.read_text("utf-8") == '{"a":1}\n' and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(CourseError, match="gravar"):
-        write_jsonl(tmp_path, [{"a": 1}])
+@pytest.mark.parametrize("row", GOOD_CHAT)
+def test_what_openai_takes_is_clean(tmp_path, row):
+    assert found(tmp_path, row) == []
+
+
+BAD_CHAT = [
+    ({}, "messages", "missing_key"),
+    (chat(), "messages", "empty_content"),
+    ({"messages": {}}, "messages", "type"),
+    (chat(U, A, foo=1), "foo", "unknown_key"),
+    (chat("oi", A), "messages[0]", "type"),
+    (chat({"content": "x"}, A), "messages[0].role", "missing_key"),
+    (chat({"role": "usuario", "content": "x"}, A), "messages[0].role", "role"),
+    (chat({"role": ["user"], "content": "x"}, A), "messages[0].role", "role"),
+    (chat({"role": "user"}, A), "messages[0].content", "missing_key"),
+    (chat({"role": "user", "content": 3}, A), "messages[0].content", "type"),
+    (chat({"role": "user", "content": None}, A), "messages[0].content", "type"),
+    (chat({"role": "user", "content": " \n"}, A), "messages[0].content", "empty_content"),
+    (chat({"role": "user", "content": []}, A), "messages[0].content", "empty_content"),
+    (chat({"role": "user", "content": ["x"]}, A), "messages[0].content[0]", "type"),
+    (chat(U | {"contnt": "x"}, A), "messages[0].contnt", "unknown_key"),
+    (chat(U | {"weight": 1}, A), "messages[0].weight", "unknown_key"),
+    (chat(U, A | {"weight": "1"}), "messages[1].weight", "weight"),
+    (chat(U, A | {"weight": True}), "messages[1].weight", "weight"),
+    (chat(U, A | {"weight": 1.0}), "messages[1].weight", "weight"),
+    (chat(U, A | {"weight": None}), "messages[1].weight", "weight"),
+    (chat(U, A | {"weight": 0}), "messages", "nothing_to_learn"),
+    (chat(A, U), "messages[1]", "no_answer"),
+    (chat(U, A, {"role": "tool", "content": "x"}), "messages[2].tool_call_id", "tools"),
+    (chat(U, {"role": "tool", "content": "x", "tool_call_id": "z"}, A), "messages[1].tool_call_id", "tools"),
+    (chat(U, {"role": "assistant", "tool_calls": [{}]}), "messages[1].tool_calls[0]", "tools"),
+    (chat(U, {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": {}}}]}),
+     "messages[1].tool_calls[0].function.arguments", "tools"),
+    (chat(U, A, tools={}), "tools", "tools"),
+    (chat(U, A, parallel_tool_calls="sim"), "parallel_tool_calls", "type"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "field", "kind"), BAD_CHAT)
+def test_chat_problems(tmp_path, row, field, kind):
+    assert (2, field, kind, "error") in found(tmp_path, chat(U, A), row)
+
+
+def test_system_in_the_middle_is_a_warning_for_openai(tmp_path):
+    assert found(tmp_path, chat(U, {"role": "system", "content": "x"}, A)) == [
+        (1, "messages[1].role", "order", "warning")
+    ]
+
+
+BAD_DPO = [
+    (GOOD_DPO | {"input": []}, "input", "type"),
+    ({"preferred_output": [A], "non_preferred_output": [U]}, "input", "missing_key"),
+    (GOOD_DPO | {"preferred_output": []}, "preferred_output", "empty_content"),
+    (GOOD_DPO | {"preferred_output": [U]}, "preferred_output[0].role", "role"),
+    (GOOD_DPO | {"preferred_output": GOOD_DPO["non_preferred_output"]}, "non_preferred_output", "same_outputs"),
+    (GOOD_DPO | {"extra": 1}, "extra", "unknown_key"),
+]
+
+
+@pytest.mark.parametrize(("row", "field", "kind"), BAD_DPO)
+def test_preference_pair_problems(tmp_path, row, field, kind):
+    problems = found(tmp_path, GOOD_DPO, row, form="openai-dpo")
+    assert (2, field, kind, "error") in problems and all(line == 2 for line, *_ in problems)
