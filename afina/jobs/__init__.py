@@ -14,24 +14,9 @@ from afina.jobs.watch import Hiccup, JobEnded, View, sparkline, wait
 from afina.prices import PROVIDERS, Provider
 
 __all__ = [
-    "CLOUDS",
-    "PROVIDERS",
-    "READ_ON",
-    "Hiccup",
-    "JobEnded",
-    "Provider",
-    "View",
-    "allow",
-    "check_data",
-    "clean",
-    "clean_ledger",
-    "cloud",
-    "confirm",
-    "confirm_spend",
-    "is_loopback",
-    "sparkline",
-    "wait",
-]
+    "CLOUDS", "PROVIDERS", "READ_ON", "Hiccup", "JobEnded", "Provider", "View", "allow", "check_data", "clean", "clean_ledger",
+    "cloud", "confirm", "confirm_spend", "is_loopback", "sparkline", "wait",
+]  # fmt: skip
 
 READ_ON = min(provider.source.read_on for provider in PROVIDERS.values())
 clean = clean_ledger  # its name in earlier releases

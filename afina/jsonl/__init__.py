@@ -32,24 +32,10 @@ from afina.jsonl.tokens import estimate_tokens
 from afina.jsonl.validate import validate
 
 __all__ = [
-    "Estimate",
-    "Problem",
-    "Report",
-    "ValidationReport",
-    "chat_example",
-    "chat_messages",
-    "chat_rows",
-    "completion_example",
-    "completion_rows",
-    "converse_example",
-    "converse_messages",
-    "converse_rows",
-    "dpo_example",
-    "estimate",
-    "estimate_tokens",
-    "validate",
-    "write_jsonl",
-]
+    "Estimate", "Problem", "Report", "ValidationReport", "chat_example", "chat_messages", "chat_rows", "completion_example",
+    "completion_rows", "converse_example", "converse_messages", "converse_rows", "dpo_example", "estimate", "estimate_tokens",
+    "validate", "write_jsonl",
+]  # fmt: skip
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -1,16 +1,6 @@
-"""Moved to `afina.prices`, which has every dated price and limit; these names stay here for one release."""
+"""Moved to `afina.prices`, which has every dated price and limit; its names stay here for one release."""
 
-from afina.prices import (  # noqa: F401
-    COMPLETION,
-    CONVERSE,
-    FORMATS,
-    MODELS,
-    MORE_HELPS,
-    OPENAI_FILE_BYTES,
-    Model,
-    default_model,
-    find_model,
-    takes,
-)
+from afina.prices import *  # noqa: F403
+from afina.prices import MODELS
 
 READ_ON = min(model.read_on for model in MODELS)

@@ -98,6 +98,16 @@ def type_name(value: object) -> str:
     return names.get(type(value), "um número")
 
 
+def seen(value: object) -> str:
+    """The finding of a value that should be another."""
+    return f"encontrei {brief(value)}."
+
+
+def typed(value: object) -> str:
+    """The finding of a value of the wrong type."""
+    return f"encontrei {type_name(value)}: {brief(value)}."
+
+
 def unknown_keys(row: dict, allowed: Iterable[str], path: str, say: Say) -> None:
     """Report each key of `row` outside `allowed`, with the nearest known name."""
     allowed = tuple(allowed)
@@ -114,7 +124,7 @@ def text_problem(row: dict, key: str, path: str, say: Say) -> str:
     if key not in row:
         say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}" com o texto.')
     elif not isinstance(value := row[key], str):
-        say("type", field, f"encontrei {type_name(value)}: {brief(value)}.", "Troque por um texto entre aspas.")
+        say("type", field, typed(value), "Troque por um texto entre aspas.")
     elif not value.strip():
         say("empty_content", field, f"o texto está vazio: {brief(value)}.", "Escreva o conteúdo ou retire o exemplo.")
     else:
@@ -128,7 +138,7 @@ def list_problem(row: dict, key: str, path: str, say: Say, of: str) -> list:
     if key not in row:
         say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}": [{of}].')
     elif not isinstance(value := row[key], list):
-        say("type", field, f"encontrei {type_name(value)}: {brief(value)}.", f"Deve ser uma lista: [{of}].")
+        say("type", field, typed(value), f"Deve ser uma lista: [{of}].")
     elif not value:
         say("empty_content", field, "a lista está vazia.", f"Coloque ao menos um item: [{of}].")
     else:
