@@ -155,22 +155,16 @@ def _quote(report: ValidationReport, known: str | None, model: str, epochs: int 
 def _explained(error: openai.APIStatusError, title: str) -> CourseError:
     """A service's refusal as a sentence; what it says of a key is left out."""
     if error.code == "training_not_available":
-        return CourseError(
-            "a OpenAI não aceita mais jobs desta conta (403 training_not_available).",
-            "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela. O arquivo enviado foi apagado.",
-            title,
-        )
+        remedy = "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela."
+        problem = "a OpenAI não aceita mais jobs desta conta (403 training_not_available)."
+        return CourseError(problem, f"{remedy} O arquivo enviado foi apagado.", title)
     if error.status_code == 401:
         return CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", title)
     return CourseError(f"o serviço recusou o job ({error.status_code}): {error.message}", "", title)
 
 
 def watch(
-    client: openai.OpenAI,
-    job: str | FineTuningJob,
-    *,
-    deadline: float = 6 * 3600,
-    show: bool = True,
+    client: openai.OpenAI, job: str | FineTuningJob, *, deadline: float = 6 * 3600, show: bool = True
 ) -> FineTuningJob:
     """Follow a job to its end and return it; its model and result files are then in the ledger.
 
@@ -253,9 +247,8 @@ def remove(client: openai.OpenAI, entry: Entry) -> str:
     except openai.AuthenticationError as error:
         raise CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", entry.name) from error
     except openai.APIError as error:
-        raise CourseError(
-            f"o serviço não deixou ({error.message}).", "Tente de novo daqui a pouco.", entry.name
-        ) from error
+        problem = f"o serviço não deixou ({error.message})."
+        raise CourseError(problem, "Tente de novo daqui a pouco.", entry.name) from error
 
 
 def _remove_job(client: openai.OpenAI, entry: Entry) -> str:
