@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from afina.errors import CourseError
-from afina.ptbr import dollars
+from afina.ptbr import decimal, dollars
 
 HOURS = 730  # in a month
 
@@ -64,7 +64,7 @@ class Price:
     def __str__(self) -> str:
         if self.usd is None:
             return "preço não verificado"
-        value = f"US$ {self.usd:.10f}".rstrip("0").replace(".", ",") if self.usd < 0.01 else dollars(self.usd)
+        value = f"US$ {decimal(self.usd, 10).rstrip('0')}" if self.usd < 0.01 else dollars(self.usd)
         doubt = "" if self.source and self.source.first_hand else " (de segunda mão, não verificado)"
         return f"{value} por {self.unit}{doubt}"
 

@@ -9,13 +9,13 @@ always has a deadline, and what it creates is in the ledger before the service a
 from __future__ import annotations
 
 from afina.jobs.cleaning import clean_ledger
-from afina.jobs.consent import CLOUDS, allow, check_data, cloud, confirm, confirm_spend, is_loopback
+from afina.jobs.consent import CLOUDS, allow, check_data, cloud, confirm, confirm_spend, is_local_url
 from afina.jobs.watch import Hiccup, JobEnded, View, sparkline, wait
 from afina.prices import PROVIDERS, Provider
 
 __all__ = [
     "CLOUDS", "PROVIDERS", "READ_ON", "Hiccup", "JobEnded", "Provider", "View", "allow", "check_data", "clean", "clean_ledger",
-    "cloud", "confirm", "confirm_spend", "is_loopback", "sparkline", "wait",
+    "cloud", "confirm", "confirm_spend", "is_local_url", "sparkline", "wait",
 ]  # fmt: skip
 
 READ_ON = min(provider.source.read_on for provider in PROVIDERS.values())

@@ -27,7 +27,7 @@ def cloud() -> str:
     return name
 
 
-def is_loopback(url: object) -> bool:
+def is_local_url(url: object) -> bool:
     """Whether an address is this machine's: only a twin answers there."""
     return urlsplit(str(url)).hostname in ("127.0.0.1", "localhost", "::1")
 
@@ -39,7 +39,7 @@ def destination(provider: str | None, room: str, own: str, variable: str, secret
     for while one is.
     """
     name = provider or cloud()
-    at_twin = is_loopback(os.environ.get(variable, ""))
+    at_twin = is_local_url(os.environ.get(variable, ""))
     if name == "local" and not at_twin:
         raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", room)
     if name == own and at_twin:

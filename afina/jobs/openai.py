@@ -17,7 +17,7 @@ from openai.types.fine_tuning import FineTuningJob
 
 from afina.errors import CourseError
 from afina.jobs import ledger
-from afina.jobs.consent import allow, check_data, clear, confirm_spend, destination, is_loopback
+from afina.jobs.consent import allow, check_data, clear, confirm_spend, destination, is_local_url
 from afina.jobs.ledger import Entry, creating, place_of
 from afina.jobs.watch import Hiccup, JobEnded, View, follow
 from afina.jsonl.cost import Estimate, estimate
@@ -54,7 +54,7 @@ def connect(provider: str | None = None) -> openai.OpenAI:
 def place(client: openai.OpenAI) -> tuple[str, str]:
     """(provider, address) that a client speaks to. CourseError for a host that is not in the table."""
     host = urlsplit(str(client.base_url)).hostname or ""
-    if is_loopback(client.base_url):
+    if is_local_url(client.base_url):
         return "local", place_of(client.base_url)
     for name, service in PROVIDERS.items():
         if any(host == known or (known.startswith(".") and host.endswith(known)) for known in service.hosts):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from afina.jsonl import cost
 from afina.jsonl.cost import Estimate, in_dollars
+from afina.jsonl.report import ValidationReport
 from afina.jsonl.tokens import ESTIMATE_LABEL
 from afina.jsonl.validate import validate
 from afina.prices import FORMATS, MODELS, Model, find_model, takes
@@ -31,30 +32,33 @@ def estimate(
     chosen = model if isinstance(model, Model) else find_model(model)
     if isinstance(source, int):
         return cost.estimate(source, chosen, epochs=epochs, examples=examples, tokens_label=tokens_label)
-    report = validate(source, format=format, model=chosen.id)
-    train = report.train
-    return cost.estimate(train.tokens, chosen, epochs=epochs, examples=train.examples, tokens_label=report.tokens_label)
+    return _of_report(validate(source, format=format, model=chosen.id), chosen, epochs)
 
 
-def estimates(file: str | Path, *, epochs: int | None = None, format: str = "auto") -> list[Estimate]:
-    """One estimate for each model that takes the file's format, the cheapest first and those without a price last."""
+def _of_report(report: ValidationReport, model: Model, epochs: int | None) -> Estimate:
+    train, label = report.train, report.tokens_label
+    return cost.estimate(train.tokens, model, epochs=epochs, examples=train.examples, tokens_label=label)
+
+
+def estimates(
+    file: str | Path, model: str | None = None, *, epochs: int | None = None, format: str = "auto"
+) -> list[Estimate]:
+    """The estimate for one model, or one for each model that takes the file's format: the cheapest first, no price last."""
+    if model:
+        return [estimate(file, model, epochs=epochs, format=format)]
     report = validate(file, format=format)
-    train = report.train
-    answers = [
-        cost.estimate(train.tokens, m, epochs=epochs, examples=train.examples, tokens_label=report.tokens_label)
-        for m in MODELS
-        if takes(m, report.format) and not m.retired
-    ]
+    models = [model for model in MODELS if takes(model, report.format) and not model.retired]
+    answers = [_of_report(report, model, epochs) for model in models]
     return sorted(answers, key=lambda answer: (answer.usd is None, answer.usd or 0))
 
 
-def comparison(file: str | Path, answers: list[Estimate]) -> str:
-    """The estimates of one file as a table for people."""
+def table(file: str | Path, answers: list[Estimate]) -> str:
+    """The estimates of one file side by side, for people."""
     first = answers[0]
     lines = [f"{file}: {plural(first.examples, 'exemplo')}, {number(first.tokens)} tokens ({first.tokens_label})"]
     for answer in answers:
-        plural_s = "s" if answer.epochs > 1 else " "
-        lines.append(f"  {answer.model:<38} {answer.epochs:>2} época{plural_s}  {in_dollars(answer.usd)}")
+        epochs = f"{answer.epochs:>2} época{'s' if answer.epochs > 1 else ' '}"
+        lines.append(f"  {answer.model:<38} {epochs}  {in_dollars(answer.usd)}")
     read_on = min(answer.read_on for answer in answers)
     lines.append(f"Tabela lida em {read_on}; confirme antes de gastar. Hospedar e usar o modelo é cobrado à parte.")
     return "\n".join(lines)
@@ -71,14 +75,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--format", default="auto", choices=("auto", *FORMATS), help="formato do arquivo")
     parser.add_argument("--json", action="store_true", help="saída para máquinas")
     args = parser.parse_args(argv)
-    if args.model:
-        answers = [estimate(args.file, args.model, epochs=args.epochs, format=args.format)]
-    else:
-        answers = estimates(args.file, epochs=args.epochs, format=args.format)
+    answers = estimates(args.file, args.model, epochs=args.epochs, format=args.format)
     if args.json:
         print(json.dumps([answer.to_dict() for answer in answers], ensure_ascii=False, indent=2))
     elif args.model:
         print(answers[0])
     else:
-        print(comparison(args.file, answers))
+        print(table(args.file, answers))
     return 0

@@ -1,6 +1,6 @@
 """The patient lane: a file as blocks of numbered lines, and one line parsed with every reason why it cannot be.
 
-`note` takes what is found: note(line, kind, field, found, remedy, warning=False), where `parse` gets one that knows its line.
+`note` takes what is found: note(line, kind, field, found, remedy, warning=False), where `parse_line` gets one that knows its line.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ _JSON_MESSAGES = {
 }
 
 
-def parse(line: bytes, say: Say) -> dict | None:
+def parse_line(line: bytes, say: Say) -> dict | None:
     """The object of one line; None after telling why there is none. A key written twice is told too."""
     text = _text_of(line, say)
     if text is None:

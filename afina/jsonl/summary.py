@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from xxhash import xxh3_64_intdigest
 
+from afina.jsonl.fast import Group
 from afina.jsonl.tokens import PER_EXAMPLE, PER_MESSAGE, Estimated, Exact
 from afina.prices import Model
 from afina.ptbr import number
@@ -50,23 +51,20 @@ class Tally:
         self.systems: Counter[int] = Counter()
         self.system_texts: dict[int, str] = {}
 
-    def add_group(
-        self, roles: Sequence[str], columns: Sequence[Sequence[str]], texts: Sequence[Sequence[str]],
-        numbers: Sequence[int], sizes: Sequence[int],
-    ) -> None:  # fmt: skip
-        """Add lines of one shape: a column a role; texts, number and size (bytes) of each line."""
-        for role, column in zip(roles, columns, strict=True):
+    def add_group(self, group: Group, sizes: Sequence[int], first: int) -> None:
+        """Add lines of one shape by their sizes in bytes; `first` is the number of the line at place 0."""
+        for role, column in zip(group.roles, group.columns, strict=True):
             self._add(role, column)
-        self.frame += len(texts) * (PER_MESSAGE * len(roles) + PER_EXAMPLE)
-        self.summary.good += len(texts)
+        self.frame += len(group.texts) * (PER_MESSAGE * len(group.roles) + PER_EXAMPLE)
+        self.summary.good += len(group.texts)
         longest = max(sizes)
         if longest >= self.summary.longest_bytes:
             at = sizes.index(longest)
-            self._longest(numbers[at], longest, texts[at])
+            self._longest(first + group.places[at], longest, group.texts[at])
         if longest > self.long_from:
-            for line, size, row in zip(numbers, sizes, texts, strict=True):
+            for place, size, texts in zip(group.places, sizes, group.texts, strict=True):
                 if size > self.long_from:
-                    self._limit(line, row)
+                    self._limit(first + place, texts)
 
     def add_line(self, pairs: Iterable[tuple[str, str]], line: int, size: int) -> None:
         """Add one line by its (role, text) pairs; its texts are counted when `end_block` is called."""

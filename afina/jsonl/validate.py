@@ -25,7 +25,7 @@ from afina.jsonl.cost import estimate
 from afina.jsonl.fast import FastLane
 from afina.jsonl.formats import Format, detect, rules_for
 from afina.jsonl.problem import Findings
-from afina.jsonl.read import BLOCK, BlockReader, open_file, parse
+from afina.jsonl.read import BLOCK, BlockReader, open_file, parse_line
 from afina.jsonl.repeats import SKIP, Fingerprints
 from afina.jsonl.report import Report, ValidationReport  # noqa: F401 - its older name, for one release
 from afina.jsonl.summary import FileSummary, Tally
@@ -159,10 +159,11 @@ def _read(
                     blank = _check(lines, number, lane, tally, note)
                     for place in blank:
                         lines[place] = b""
+                    summary.examples += len(lines) - len(blank)
                 else:  # a line too long to look at is an example all the same
-                    lines, blank = [b""], []
-                summary.examples += len(lines) - len(blank)
-                prints.extend(_fingerprints(lines))
+                    summary.examples += 1
+                    lines, blank = [b""], [0]
+                prints.extend(_fingerprints(lines) if blank else map(xxh3_64_intdigest, lines))
                 if prompts is not None:
                     prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines]))
     tally.finish()
@@ -174,16 +175,14 @@ def _check(lines: list[bytes], first: int, lane: FastLane, tally: Tally, note: C
     """Check consecutive lines; `first` is the number of the first one. Returns the places of the blank ones."""
     good, doubted = lane.sort(lines)
     for group in good:
-        numbers = [first + place for place in group.places]
-        sizes = [len(lines[place]) for place in group.places]
-        tally.add_group(group.roles, group.columns, group.texts, numbers, sizes)
+        tally.add_group(group, [len(lines[place]) for place in group.places], first)
     blank = []
     for place in sorted(doubted):
         line, say = lines[place], partial(note, first + place)
         if not line.strip():
             say("blank_line", "", "a linha está em branco.", "Apague-a: cada linha é um exemplo.")
             blank.append(place)
-        elif (row := parse(line, say)) is not None:
+        elif (row := parse_line(line, say)) is not None:
             tally.add_line(lane.form.check(row, say), first + place, len(line))
     tally.end_block()
     return blank
