@@ -17,7 +17,7 @@ from unittest import mock
 def new_boto_session() -> None:
     """boto3.client() keeps the credentials it read first, in a session it shares: have it read the variables again."""
     if "boto3" in sys.modules:
-        sys.modules["boto3"].DEFAULT_SESSION = None  # type: ignore[attr-defined]
+        sys.modules["boto3"].DEFAULT_SESSION = None
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""What the libraries would say is kept, and everything is as before afterwards."""
+
+import logging
+
+import datasets
+import pytest
+import transformers
+
+from afina.tune.quiet import captured_log, quiet
+
+
+def test_what_transformers_says_is_text(capfd):
+    logger = logging.getLogger("transformers.anything")
+    with captured_log() as said:
+        logger.warning("psst")
+    assert said.getvalue() == "psst\n" and "psst" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_levels_handlers_and_bars_come_back(bars):
+    names = ("trl", "peft", "accelerate", "datasets", "bitsandbytes.backends.cpu.ops")
+    handlers = list(logging.getLogger("transformers").handlers)
+    levels = [logging.getLogger(name).level for name in names]
+    switch = transformers.utils.logging
+    before = switch.is_progress_bar_enabled()
+    (switch.enable_progress_bar if bars else switch.disable_progress_bar)()
+    with pytest.raises(KeyError), quiet():
+        assert all(logging.getLogger(name).level == logging.ERROR for name in names)
+        assert datasets.are_progress_bars_disabled() and not switch.is_progress_bar_enabled()
+        raise KeyError
+    assert [logging.getLogger(name).level for name in names] == levels
+    assert logging.getLogger("transformers").handlers == handlers and switch.is_progress_bar_enabled() is bars
+    (switch.enable_progress_bar if before else switch.disable_progress_bar)()
