@@ -144,16 +144,6 @@ def test_accents_and_plurals_do_not_matter_to_the_search(one, other):
     assert sites.searched(one) == sites.searched(other)
 
 
-@pytest.mark.parametrize("name", quizzes.names())
-def test_the_quiz_of_a_page_has_every_option_with_its_why(name):
-    page = quizzes.as_page(name)
-    assert "\n\n" not in page  # Markdown would end the HTML there
-    options = [option for item in quizzes.load(name) for option in item["options"]]
-    found = re.findall(r'<button type="button" data-correct="(\w+)">(.*)</button>\n<p class="why">(.*)</p>', page)
-    as_html = quizzes._as_html
-    assert found == [(str(o["correct"]).lower(), as_html(o["text"]), as_html(o["why"])) for o in options]
-
-
 def test_without_sphinx_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sphinx.cmd.build", None)
     with pytest.raises(CourseError, match="make site"):
