@@ -149,6 +149,7 @@ def build(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
         "page": github_link("notebooks/"),
         "colab": colab_link("").removesuffix(".ipynb"),
         "lessons": lessons,
+        "palette": {name: value for name, value in vars(figures).items() if str(value).startswith("#")},
         "pictures": _pictures(deck),
     }
     world: dict[str, Any] = {

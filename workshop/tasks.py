@@ -381,12 +381,8 @@ def imported(source: str) -> list[str]:
     except SyntaxError:
         return []
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return names + [
-        f"{node.module}.{alias.name}"
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    ]
+    taken = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return names + [f"{node.module}.{alias.name}" for node in taken for alias in node.names]
 
 
 def _is_forbidden(name: str, forbids: list[str]) -> bool:
