@@ -142,7 +142,7 @@ def all_sets(root: Path, source: Path) -> tuple[list[Set], list[str]]:
 # --- one set ---------------------------------------------------------------------------------------------------------
 
 
-def run(command: list[str], log: IO[str], **more: Any) -> None:
+def run_logged(command: list[str], log: IO[str], **more: Any) -> None:
     log.write("$ " + shlex.join(command) + "\n")
     log.flush()
     # pip does not compile (--no-compile): what a check imports compiles itself, once
@@ -152,19 +152,19 @@ def run(command: list[str], log: IO[str], **more: Any) -> None:
     subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment, **more)
 
 
-def install(one: Set, folder: Path, root: Path, log: IO[str]) -> Path:
+def install_set(one: Set, folder: Path, root: Path, log: IO[str]) -> Path:
     """The set's environment in `folder`; returns its Python."""
     discard(folder)
-    run([one.python, "-m", "venv", str(folder)], log)
+    run_logged([one.python, "-m", "venv", str(folder)], log)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
     constraints = folder / "bounds.txt"
     constraints.write_text("\n".join(one.bounds) + "\n", encoding="utf-8")
-    run([*pip, *shlex.split(os.environ.get("TORCH_ARGS", "")), one.bounds[0]], log)
-    run([*pip, "-c", str(constraints), *one.wants], log)
-    run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(root)], log)
-    run([*pip, "--no-deps", "--target", str(folder / "gpu-src"), *one.unsloth], log)
-    run([str(python), "-c", "import matplotlib.font_manager"], log)  # the font cache, as `make setup` does
+    run_logged([*pip, *shlex.split(os.environ.get("TORCH_ARGS", "")), one.bounds[0]], log)
+    run_logged([*pip, "-c", str(constraints), *one.wants], log)
+    run_logged([*pip, "--no-deps", "--no-build-isolation", "--editable", str(root)], log)
+    run_logged([*pip, "--no-deps", "--target", str(folder / "gpu-src"), *one.unsloth], log)
+    run_logged([str(python), "-c", "import matplotlib.font_manager"], log)  # the font cache, as `make setup` does
     return python
 
 
@@ -173,7 +173,7 @@ def canonical(name: str) -> str:
     return str(canonicalize_name(name.split("[")[0]))
 
 
-def versions(python: Path) -> dict[str, str]:
+def installed_versions(python: Path) -> dict[str, str]:
     told = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
     return {canonical(row["name"]): row["version"].split("+")[0] for row in json.loads(told.stdout)}
 
@@ -213,7 +213,7 @@ def read_junit(path: Path) -> tuple[int, int, list[dict[str, Any]]]:
     return passed, sum(1 + found["more"] for found in breaks.values()), list(breaks.values())
 
 
-def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) -> Verdict:
+def judge_set(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) -> Verdict:
     """Build the set, run the checks over it, and say what broke and where."""
     verdict = Verdict(one.name, one.python, one.pinned)
     log_path, junit = folder / f"{one.name}.log", folder / f"{one.name}.xml"
@@ -221,13 +221,13 @@ def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) ->
     start = time.monotonic()
     with log_path.open("w", encoding="utf-8") as log:
         try:
-            python = install(one, folder / one.name, root, log)
+            python = install_set(one, folder / one.name, root, log)
             verdict.seconds["install"] = round(time.monotonic() - start)
             verdict.python = subprocess.run(
                 [str(python), "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True
             ).stdout.strip()
             pinned = pins((root / "requirements.txt").read_text(encoding="utf-8"))
-            verdict.differs = differences(pinned, versions(python))
+            verdict.differs = differences(pinned, installed_versions(python))
             books = [str(path.relative_to(root)) for n in lessons for path in root.glob(f"notebooks/{n}_*.ipynb")]
             command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", f"--junitxml={junit}"]
             command += [f"--nbval-cell-timeout={CELL_TIMEOUT}"]
@@ -235,7 +235,7 @@ def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) ->
             if one.unsloth == NEWEST_UNSLOTH:  # that test asks for the very pin that this set lets go
                 command += ["--deselect", f"{signatures}::{ONLY_PINNED}"]
             start = time.monotonic()
-            run([*command, signatures, *books], log, cwd=root, timeout=TESTS_TIMEOUT)
+            run_logged([*command, signatures, *books], log, cwd=root, timeout=TESTS_TIMEOUT)
         except subprocess.TimeoutExpired:
             verdict.breaks = [{"file": log_path.name, "test": "pytest", "error": "o tempo-limite passou", "more": 0}]
         except subprocess.CalledProcessError as failed:
@@ -275,7 +275,7 @@ ABOUT = {
 STEPS = {"install": "instalação", "checks": "testes e aulas"}
 
 
-def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> str:
+def versions_page(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> str:
     """The page for people. `asked` are the packages that requirements.txt names above its rule."""
     lines = [
         "# Canário das versões",
@@ -334,9 +334,11 @@ def main(argv: list[str] | None = None) -> int:
             continue
         print(f"canário: {one.name} ({one.python})…", flush=True)
         verdicts = [other for other in verdicts if other.name != one.name]
-        verdicts.append(judge(one, root, folder, args.lessons, args.keep))
+        verdicts.append(judge_set(one, root, folder, args.lessons, args.keep))
         verdicts.sort(key=lambda verdict: [every.name for every in sets].index(verdict.name))
-        row = [line for line in report(verdicts, {}, asked, args.lessons).splitlines() if f"| {one.name} |" in line]
+        row = [
+            line for line in versions_page(verdicts, {}, asked, args.lessons).splitlines() if f"| {one.name} |" in line
+        ]
         print("\n".join(row))
         keep(folder, verdicts, missing, asked, args.lessons)
     for version in lacking if not args.sets else ():
@@ -365,7 +367,7 @@ def keep(
     """report.md and report.json, after every set: a run that is cut short keeps what it found. `pages` are the report too."""
     rows = [vars(one) | {"ok": one.ok} for one in verdicts]
     told = {"date": date.today().isoformat(), "lessons": lessons, "sets": rows, "missing_pythons": missing}
-    text = report(verdicts, missing, asked, lessons)
+    text = versions_page(verdicts, missing, asked, lessons)
     files = {folder / "report.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n"}
     for path, content in (files | dict.fromkeys([folder / "report.md", *pages], text)).items():
         write(path, content)

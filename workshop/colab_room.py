@@ -66,7 +66,7 @@ def enter(system: str, empty: str, shown: dict[str, str], command: list[str]) ->
     os.execve(command[0], command, os.environ)
 
 
-class Machine:
+class ColabMachine:
     """One simulated Colab machine in the folder `home`; `system` is the root of a Linux, "/" or what debootstrap made."""
 
     def __init__(self, home: Path, system: str, python: Path):
@@ -112,7 +112,7 @@ def prepare_python(folder: Path, system: str, python: str, packages: Path, torch
     discard(folder)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as home:
-        machine = Machine(Path(home), system, folder)
+        machine = ColabMachine(Path(home), system, folder)
         machine.run(python, "-m", "venv", "/vm/python", check=True)
         pip = [PYTHON, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
         here = Path(home) / "packages.txt"
@@ -147,14 +147,14 @@ def stand_in_for_torch(site: Path) -> None:
 # --- what is looked at -----------------------------------------------------------------------------------------------
 
 
-def complaints(machine: Machine) -> set[tuple[str, str]]:
+def complaints(machine: ColabMachine) -> set[tuple[str, str]]:
     """What `pip check` finds wrong: (package, what it asks for), whatever version of the package says so."""
     said = machine.run(PYTHON, "-m", "pip", "check", "--disable-pip-version-check", capture_output=True).stdout
     found = re.findall(r"^(\S+) \S+ (?:requires|has requirement) (.+?)(?:, which is|, but you have) .*$", said, re.M)
     return {(name.lower(), wanted) for name, wanted in found}
 
 
-def installed(machine: Machine) -> dict[str, str]:
+def installed(machine: ColabMachine) -> dict[str, str]:
     return json.loads(machine.output(PYTHON, "-c", ASK.format("/vm/user")))
 
 
@@ -166,7 +166,7 @@ def files_of_the_course() -> dict[str, str]:
     return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names.splitlines()}
 
 
-def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str, str]:
+def opened(machine: ColabMachine, path: Path, cells: int) -> tuple[float, float, str, str]:
     """Run a committed notebook's setup cell and the `cells` code cells after it (0: all), in a new kernel of the machine.
 
     Returns (seconds of the setup cell, of the others, what the setup cell printed, the error of a cell that failed or "").
@@ -207,10 +207,10 @@ def label(path: Path) -> str:
     return path.parent.name if path.stem == "solution" else path.stem
 
 
-def probe(system: str, python: str) -> tuple[str, str]:
+def which_python(system: str, python: str) -> tuple[str, str]:
     """(version, path) of the interpreter that the command `python` really is, asked inside a machine."""
     with tempfile.TemporaryDirectory(prefix="afina-probe-") as home:
-        machine = Machine(Path(home), system, course_root() / "workshop")
+        machine = ColabMachine(Path(home), system, course_root() / "workshop")
         told = machine.output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.base_prefix)")
     version, prefix = told.split()
     return version, f"{prefix}/bin/python{version}"
@@ -231,7 +231,7 @@ def main() -> int:
     python = args.python if args.python.startswith("/") else shutil.which(args.python)
     if python is None:
         sys.exit(f"there is no {args.python} on the path")
-    version, real = probe(args.system, python)
+    version, real = which_python(args.system, python)
     packages = root / "workshop" / "colab" / f"python-{version}.txt"
     if not packages.exists():
         sys.exit(f"Colab has no image with Python {version} that we know: workshop/colab/ holds 3.12 and 3.13")
@@ -255,7 +255,7 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
 
     # links, not copies: pip replaces files, it never edits them
     shutil.copytree(base, home / "python", symlinks=True, copy_function=os.link)
-    machine = Machine(home, args.system, home / "python")
+    machine = ColabMachine(home, args.system, home / "python")
     user = home / "user"
     subprocess.run(["git", "clone", "--quiet", "--bare", course_root(), user / "course.git"], check=True)
     subprocess.run(["git", "-C", user / "course.git", "update-ref", f"refs/heads/{BRANCH}", "HEAD"], check=True)

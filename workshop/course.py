@@ -51,7 +51,7 @@ class Lesson:
         return self.verdict == PASSED
 
 
-def load(path: Path, expected: dict[str, float]) -> Lesson:
+def load_lesson(path: Path, expected: dict[str, float]) -> Lesson:
     """A committed notebook as a row; title and promise come from its cover cell."""
     if not path.exists():
         raise CourseError("o notebook ainda não foi gerado.", "Rode `make notebooks`.", where=path)
@@ -62,7 +62,7 @@ def load(path: Path, expected: dict[str, float]) -> Lesson:
     return Lesson(path.stem, cover[0].lstrip("# "), promise, notebook, total, expected)
 
 
-def table(lessons: list[Lesson]) -> Table:
+def lesson_table(lessons: list[Lesson]) -> Table:
     out = Table(title="Afina · as aulas neste computador", title_justify="left", title_style="bold")
     columns: tuple[tuple[str, JustifyMethod], ...] = (
         ("Aula", "left"),
@@ -92,7 +92,7 @@ def run_lessons(lessons: list[Lesson], folder: Path, out: Path, console: Console
     waiting = sorted(lessons, key=lambda lesson: -lesson.expected["seconds"])
     running: dict[Future[Run], Lesson] = {}
     with (
-        Live(get_renderable=lambda: table(lessons), console=console, refresh_per_second=4),
+        Live(get_renderable=lambda: lesson_table(lessons), console=console, refresh_per_second=4),
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         try:
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     out = root / "build" / "course"
     out.mkdir(parents=True, exist_ok=True)
     measured, names = read_measured(root), [source.stem for source in sources(root, args.lessons)]
-    lessons = [load(root / "notebooks" / f"{name}.ipynb", measured.get(name, UNMEASURED)) for name in names]
+    lessons = [load_lesson(root / "notebooks" / f"{name}.ipynb", measured.get(name, UNMEASURED)) for name in names]
     console = Console()
     if not console.is_terminal:
         console.width = 110  # a log file has no width of its own

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from afina.teach.quiz import as_html, load, question
+from afina.teach.quiz import as_html, load_quiz, question
 from workshop.pages import render
 
 
@@ -31,5 +31,5 @@ def _marked(name: str) -> list[dict[str, Any]]:
 
     return [
         item | {"question": Markup(question(item)), "options": [option(one) for one in item["options"]]}
-        for item in load(name)
+        for item in load_quiz(name)
     ]

@@ -30,6 +30,7 @@ from afina.teach.quiz import names
 from afina.whole import discard, new_folder, write
 from workshop.notebooks import colab_link, deck_of, github_link, sources
 from workshop.pages import render
+from workshop.pictures import alt, diagrams
 from workshop.quizzes import as_markdown, as_page
 
 DOCUMENTS = ("*.md", "docs/*.md", "data/README.md", "models/*/README.md", "tasks/README.md", "pdf/*.md")
@@ -98,6 +99,11 @@ class Site:
         """Each quiz as the notebooks show it, and as the pages do."""
         return [(as_markdown(name), as_page(name)) for name in names()]
 
+    @cached_property
+    def drawings(self) -> dict[str, str]:
+        """{description: SVG} of the diagrams: a page shows the drawing, sharp at any size, where a notebook has its picture."""
+        return {alt(svg): svg.read_text(encoding="utf-8") for svg in diagrams(self.root).values()}
+
     def document(self, path: str) -> str:
         return self.rewrite((self.root / path).read_text(encoding="utf-8"), path)
 
@@ -118,8 +124,10 @@ class Site:
             if cell.id == "setup":
                 cell.metadata["tags"] = ["hide-input"]
             for output in cell.get("outputs", []):
-                if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
-                    cell.metadata["mystnb"] = {"image": {"alt": alt}}
+                if told := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                    cell.metadata["mystnb"] = {"image": {"alt": told}}
+                    if told in self.drawings:
+                        output.data = {"image/svg+xml": self.drawings[told]}
             if not cells:
                 cell.source = f"{self.cover(cell.source, path)}\n\n{anchor(cell)}"
             elif cell.cell_type == "markdown":
@@ -262,7 +270,7 @@ def copy(source: Path, target: Path) -> None:
 _ENDINGS = (("cao", "ção"), ("ancia", "ância"), ("encia", "ência"), ("avel", "ável"), ("ivel", "ível"))
 
 
-def plain(word: str) -> str:
+def without_accents(word: str) -> str:
     """A word in small letters without accents: people who search often type none."""
     letters = unicodedata.normalize("NFD", word.lower())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
@@ -273,7 +281,7 @@ def searched(word: str) -> str:
 
     It knows endings by their accents, so those come back; "-ões" becomes "-ão". `docs/search.js` does the same.
     """
-    word = re.sub("oes$", "ao", plain(word))
+    word = re.sub("oes$", "ao", without_accents(word))
     for bare, accented in _ENDINGS:
         word = re.sub(f"{bare}(s?)$", rf"{accented}\1", word)
     return word
@@ -282,7 +290,7 @@ def searched(word: str) -> str:
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
-def build(root: Path, out: Path) -> None:
+def build_site(root: Path, out: Path) -> None:
     """The whole site in `out`, or what was there before. CourseError when Sphinx is missing or finds fault with a page."""
     try:
         from sphinx.cmd.build import main as sphinx
@@ -319,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=course_root() / "build" / "site", help="folder of the pages")
     out = parser.parse_args(argv).out.resolve()
     try:
-        build(course_root(), out)
+        build_site(course_root(), out)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1

@@ -139,7 +139,7 @@ def _svg(picture: Figure | Diagram) -> str:
 # --- building --------------------------------------------------------------------------------------------------------
 
 
-def build(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
+def build_deck(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
     """(PDF, notes in Markdown, pages) of a deck. A page is {"title", "lesson", "notes", "page"}.
 
     Raises typst.TypstError when a page overflows, a figure has no description or a number is no longer where it was read.
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     root, stale = course_root(), 0
     for deck in decks(root, args.decks):
-        pdf, notes, pages = build(deck, root)
+        pdf, notes, pages = build_deck(deck, root)
         wanted = {root / "pdf" / f"{deck.stem}.pdf": pdf, root / "pdf" / f"{deck.stem}.md": notes.encode()}
         if args.check:
             fresh = all(path.exists() and path.read_bytes() == content for path, content in wanted.items())

@@ -182,7 +182,7 @@ def load(folder: Path) -> Task:
     ids = [cell.id for cell in cells]
     if len(set(ids)) < len(ids) or {check.level for check in task.checks} - LEVELS.keys():
         raise ValueError(f"{folder.name}/src.py: ids repeat, or a level is none of {list(LEVELS)}")
-    cells[0].source = cells[0].source.replace("{{rubric}}", rubric(task))
+    cells[0].source = cells[0].source.replace("{{rubric}}", points_table(task))
     return task
 
 
@@ -208,7 +208,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def rubric(task: Task) -> str:
+def points_table(task: Task) -> str:
     """The table of points of a statement."""
     rows = ["| critério | nível | pontos | ajuda |", "| --- | --- | --- | --- |"]
     for check in task.checks:

@@ -30,7 +30,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in (course_root() / "data" / "quizzes").glob("*.json"))
 
 
-def load(name: str) -> list[dict[str, Any]]:
+def load_quiz(name: str) -> list[dict[str, Any]]:
     """The items of a quiz, checked. CourseError names the file, the item (from 1) and the field that is wrong."""
     path = course_root() / "data" / "quizzes" / f"{name}.json"
     if not path.is_file():
@@ -86,7 +86,7 @@ def quiz(name: str) -> None:
                 for o in item["options"]
             ],
         }
-        for item in load(name)
+        for item in load_quiz(name)
     ]
     data = json.dumps(items, ensure_ascii=False).replace("</", "<\\/")  # "</script>" would end the script
     ours = Template(_quiet(_HERE.with_suffix(".js").read_text(encoding="utf-8")))

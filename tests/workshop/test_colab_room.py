@@ -19,7 +19,7 @@ def machine(tmp_path):
     """A room whose /vm/python is a folder with one file."""
     (tmp_path / "python").mkdir()
     (tmp_path / "python" / "colab.txt").write_text("de lá", encoding="utf-8")
-    room = colab_room.Machine(tmp_path / "home", "/", tmp_path / "python")
+    room = colab_room.ColabMachine(tmp_path / "home", "/", tmp_path / "python")
     asked = room.run("/bin/true", capture_output=True)
     if asked.returncode:
         pytest.skip(f"no namespaces here: {asked.stderr.strip().splitlines()[-1]}")
@@ -39,13 +39,13 @@ def test_the_room_has_an_empty_content_its_own_python_and_no_word_of_this_proces
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_a_command_is_asked_which_python_it_is(machine):
-    version, path = colab_room.probe("/", sys.executable)
+    version, path = colab_room.which_python("/", sys.executable)
     assert version == "{}.{}".format(*sys.version_info) and path.endswith(f"/bin/python{version}")
     assert Path(path).exists()
 
 
 def test_a_python_that_colab_never_had_and_one_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(colab_room, "probe", lambda system, python: ("3.9", "/usr/bin/python3.9"))
+    monkeypatch.setattr(colab_room, "which_python", lambda system, python: ("3.9", "/usr/bin/python3.9"))
     monkeypatch.setattr(sys, "argv", ["colab_room"])
     with pytest.raises(SystemExit, match=r"holds 3\.12 and 3\.13"):
         colab_room.main()
