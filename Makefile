@@ -33,7 +33,7 @@ test: $(READY) $(GPU_SOURCE)
 
 # `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
-	@$(PY) -m pytest tests/test_cluster.py
+	@$(PY) -m pytest tests/scale
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
 test-colab: $(READY)
@@ -68,8 +68,9 @@ grade: $(READY)
 
 # The course's own foundation models, from data/ with the lessons' code; some CPU minutes each.
 models: $(READY)
-	@$(PY) -m afina.tune.base bert llama
-	@$(PY) -m afina.gpt.train
+	@$(PY) -m workshop.make.bert
+	@$(PY) -m workshop.make.llama
+	@$(PY) -m workshop.make.gpt
 
 # The slides of pdf/, from pdf/src, or `make slides DECKS="03"`.
 slides: $(READY)

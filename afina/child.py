@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import IO
+from pathlib import Path
+from typing import IO, Self
 
 from afina.errors import CourseError
 
@@ -27,28 +28,32 @@ PATIENCE = 10  # seconds that a child has to end by itself
 class Child:
     """A running `python -m MODULE`. `close()`, or the end of its `with` block or of this process, ends it.
 
-    `what` names it in errors ("o servidor"). CourseError: what the child refused with, or that it died, with its last words.
+    `what` names it in errors ("o servidor"), `failed` is their verb. CourseError: what the child refused with, or that it
+    died, with its last words.
     """
 
-    def __init__(self, module: str, options: Mapping[str, object], what: str, where: object = ""):
-        self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self.process: subprocess.Popen | None = subprocess.Popen(
+    def __init__(
+        self, module: str, options: Mapping[str, object], what: str, where: str | Path = "", failed: str = "não subiu"
+    ):
+        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.process: subprocess.Popen[str] | None = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(options, default=str)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
         )  # fmt: skip
         try:
+            assert self.process.stdout is not None
             self.told: dict = json.loads(self.process.stdout.readline() or "{}")
             if "error" in self.told:
                 raise CourseError(*self.told["error"])
             if not self.told:
                 code, said = self.process.wait(PATIENCE), self.read_log().strip().splitlines()
                 reason = said[-1] if said else f"código {code}, sem explicação"
-                raise CourseError(f"{what} não subiu ({reason}).", "Confira a instalação com `afina doctor`.", where)
+                raise CourseError(f"{what} {failed} ({reason}).", "Confira a instalação com `afina doctor`.", where)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error) -> None:
@@ -56,14 +61,15 @@ class Child:
 
     def read_log(self) -> str:
         """What the child wrote to its standard error."""
-        self.log.seek(0)
-        return self.log.read()
+        self._log.seek(0)
+        return self._log.read()
 
     def close(self) -> None:
         """End the child; a second call does nothing."""
         if self.process is None:
             return
         process, self.process = self.process, None
+        assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         try:
@@ -75,7 +81,7 @@ class Child:
                 raise
         finally:
             process.stdout.close()
-            self.log.close()
+            self._log.close()
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------
@@ -109,7 +115,7 @@ def alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine, whoever owns it."""
     if pid <= 0:
         return False
-    if os.name == "nt":  # os.kill would end it there
+    if sys.platform == "win32":  # os.kill would end it there
         import ctypes
 
         handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION

@@ -1,11 +1,114 @@
-"""Every patched or private piece of a library, in one place; each has a test that fails when it is no longer needed."""
+"""Every patched or private piece of a library, in one place; each has a test that fails when it is no longer needed.
+
+Imports of the libraries stand inside the functions: whoever needs one piece does not load the others.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import logging
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from unittest import mock
 
 
 def new_boto_session() -> None:
     """boto3.client() keeps the credentials it read first, in a session it shares: have it read the variables again."""
-    if "boto3" in sys.modules:
-        sys.modules["boto3"].DEFAULT_SESSION = None
+    boto3: Any = sys.modules.get("boto3")
+    if boto3 is not None:
+        boto3.DEFAULT_SESSION = None
+
+
+def moto_roles(account: str) -> Iterable:
+    """moto's IAM roles with all their policies: it simulates no policy, and its answers give one policy a request."""
+    from moto.iam.models import iam_backends
+
+    return iam_backends[account]["aws"].roles.values()
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def only_errors(*names: str) -> Iterator[None]:
+    """Loggers of these names pass on errors alone."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def no_kernel_warning() -> contextlib.AbstractContextManager[None]:
+    """bitsandbytes, which transformers' Trainer loads, warns on every CPU that an optional compiled kernel is absent."""
+    return only_errors("bitsandbytes.backends.cpu.ops")
+
+
+@contextlib.contextmanager
+def libraries_are_no_garbage() -> Iterator[None]:
+    """Trainer collects garbage whenever it starts, and would walk half a million objects of the libraries: 0.3 s each time.
+
+    What lives at the start of the block is set apart until its end, unless the process has set it apart for good.
+    """
+    ours = gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
+
+
+class _PlainLogProbs:
+    """The head's log-probabilities in plain torch: (log_probs, entropy, None, mean_logits, is_top1) of n tokens."""
+
+    @staticmethod
+    def apply(hidden, weight, bias, targets, temperature, chunk_size, softcap, scale, outputs):
+        import torch
+
+        logits = torch.nn.functional.linear(hidden, weight, bias).float() * scale
+        if softcap:
+            logits = softcap * torch.tanh(logits / softcap)
+        logits = logits / temperature
+        every = logits.log_softmax(-1)
+        seen = every.detach()
+        entropy = -(seen.exp() * seen).sum(-1) if "entropy" in outputs else None
+        top = seen.argmax(-1) == targets if "is_top1" in outputs else None
+        mean = logits.detach().mean(-1) if "mean_logits" in outputs else None
+        return every.gather(-1, targets[:, None])[:, 0], entropy, None, mean, top
+
+
+def trl_without_triton() -> contextlib.AbstractContextManager[object]:
+    """TRL 1.15 has its loss in a Triton kernel and no other road, so that it trains on CUDA alone; here it is plain torch.
+
+    The formula is the same, and a test holds its loss and gradients to those of the model's own loss.
+    """
+    import trl.trainer.utils
+
+    return mock.patch.object(trl.trainer.utils, "_ChunkedLogProbFunction", _PlainLogProbs)
+
+
+def keep_4bit_weights(model: Any) -> None:
+    """On some processors bitsandbytes would repack the weights when the model first writes, and compute in bfloat16: another model."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def wrap_by_fsdp(model: Any, classes: Sequence[str]) -> None:
+    """Name the layers that FSDP shards one by one: Accelerate reads them from transformers' private attribute."""
+    model._no_split_modules = list(classes)
+
+
+# --- GGUF ------------------------------------------------------------------------------------------------------------
+
+
+def gguf_without_bar() -> contextlib.AbstractContextManager[object]:
+    """transformers reads GGUF under a progress bar that knows no switch."""
+    return mock.patch("transformers.modeling_gguf_pytorch_utils.tqdm", lambda items, **_: items)

@@ -1,8 +1,10 @@
-"""`afina doctor`: a report of this environment that a student pastes into an issue. No secrets, no user names."""
+"""`afina doctor`: a report of this environment that a student pastes into an issue. No secrets, no user names.
+
+Standard library only, and no step that fails stops the others: it is what a broken installation runs.
+"""
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import platform
@@ -10,39 +12,82 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
 from afina import __version__
-from afina.errors import CourseError
+from afina.ptbr import decimal
 from afina.runtime import Runtime, build_folder, course_root, versions_of
 
 PACKAGES = (
-    *("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "unsloth", "tokenizers"),
     *(
+        "torch",
+        "transformers",
+        "trl",
+        "peft",
+        "datasets",
+        "accelerate",
+        "bitsandbytes",
+        "unsloth",
+        "tokenizers",
         "openai",
-        "boto3",
-        "pandas",
-        "numpy",
-        "pyarrow",
-        "scikit-learn",
-        "matplotlib",
-        "jupyterlab",
-        "nbval",
-        "ipykernel",
     ),
+    *("boto3", "pandas", "numpy", "pyarrow", "scikit-learn", "matplotlib", "jupyterlab", "nbval", "ipykernel"),
 )
 SETTINGS = ("AFINA_PROFILE", "AFINA_OFFLINE", "AFINA_PROGRESS", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "CI")
 
 
-def anonymous(text: str) -> str:
-    """`text` without the reader's home folder, user name or machine name."""
-    text = text.replace(str(Path.home()), "~")
-    for name in (getpass.getuser(), platform.node()):
+def text() -> str:
+    """The report as a block of Markdown, without names."""
+    return "```\n" + "\n".join(f"{name:<15} {anonymous(said)}" for name, said in report()) + "\n```"
+
+
+def report() -> Iterator[tuple[str, str]]:
+    """Rows of (what, finding), in Portuguese, before anonymizing. What cannot be found out says why."""
+    yield "Afina", f"{__version__} em {_tried(lambda: f'{course_root()} ({commit(course_root())})')}"
+    yield "Sistema", f"{platform.system()} {platform.release()}, {platform.machine()}"
+    yield "Python", f"{platform.python_version()} em {sys.prefix}"
+    yield "Memória", _tried(memory)
+    yield "Disco", _tried(lambda: f"{decimal(shutil.disk_usage(course_root()).free / 1e9, 0)} GB livres")
+    yield (
+        "data/ gravável",
+        _tried(
+            lambda: "sim" if os.access(course_root() / "data", os.W_OK) else "não: copie o curso para uma pasta sua"
+        ),
+    )
+    yield "Saídas em", _tried(lambda: str(build_folder()))
+    runtime = _tried(lambda: str(Runtime.here(show=False)))
+    for line in runtime.splitlines():
+        yield (line[:12].strip(), line[13:]) if "\n" in runtime else ("Perfil", line)
+    yield "Variáveis", ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ) or "nenhuma"
+    present = dict(versions_of(PACKAGES))
+    yield "Pacotes", ", ".join(f"{name} {present.get(name, 'ausente')}" for name in PACKAGES)
+
+
+def _tried(find: Callable[[], str]) -> str:
+    try:
+        return find()
+    except Exception as error:
+        return f"não deu para saber: {str(error) or error.__class__.__name__}"
+
+
+def anonymous(said: str) -> str:
+    """`said` without the reader's home folder, user name or machine name."""
+    for name, instead in (
+        (_known(lambda: str(Path.home())), "~"),
+        (_known(getpass.getuser), "…"),
+        (platform.node(), "…"),
+    ):
         if len(name) > 1:
-            text = re.sub(rf"\b{re.escape(name)}\b", "…", text)
-    return text
+            said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said)
+    return said
+
+
+def _known(find: Callable[[], str]) -> str:
+    try:
+        return find()
+    except (OSError, KeyError, RuntimeError):  # a uid without a name, no home
+        return ""
 
 
 def commit(root: Path) -> str:
@@ -54,40 +99,18 @@ def commit(root: Path) -> str:
         return "sem git"
 
 
-def report() -> list[tuple[str, str]]:
-    """Rows of (what, finding), in Portuguese, before anonymizing."""
-    try:
-        root = course_root()
-        place = f"{root} ({commit(root)})"
-        runtime = str(Runtime.here(show=False)).splitlines()
-        writable = "sim" if os.access(root / "data", os.W_OK) else "não: copie o curso para uma pasta sua"
-        free = shutil.disk_usage(root).free / 1e9
-        build = str(build_folder())
-    except CourseError as error:
-        place, runtime, writable, free, build = str(error), [], "?", 0.0, "?"
-    memory = psutil.virtual_memory()
-    rows = [
-        ("Afina", f"{__version__} em {place}"),
-        ("Sistema", f"{platform.system()} {platform.release()}, {platform.machine()}"),
-        ("Python", f"{platform.python_version()} em {sys.prefix}"),
-        ("Memória", f"{memory.available / 1e9:.1f} de {memory.total / 1e9:.1f} GB livres"),
-        ("Disco", f"{free:.0f} GB livres"),
-        ("data/ gravável", writable),
-        ("Saídas em", build),
-    ]
-    rows += [(line[:12].strip(), line[13:]) for line in runtime]
-    rows += [
-        ("Variáveis", ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ) or "nenhuma")
-    ]
-    present = dict(versions_of(PACKAGES))
-    rows += [("Pacotes", ", ".join(f"{name} {present.get(name, 'ausente')}" for name in PACKAGES))]
-    return rows
+def memory() -> str:
+    """Free and whole memory of this machine, as each system tells it."""
+    if sys.platform == "linux":
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free, whole = (int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
+    elif sys.platform == "win32":
+        import ctypes
 
-
-def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(
-        prog="afina doctor", description="Relatório do ambiente, sem segredos nem nomes."
-    ).parse_args(argv)
-    lines = [f"{name:<15} {anonymous(text)}" for name, text in report()]
-    print("```\n" + "\n".join(lines) + "\n```")
-    return 0
+        status = (ctypes.c_ulonglong * 8)()  # MEMORYSTATUSEX: two 32-bit fields, then whole and free memory
+        ctypes.cast(status, ctypes.POINTER(ctypes.c_ulong))[0] = ctypes.sizeof(status)
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(status)
+        whole, free = status[1], status[2]
+    else:
+        return f"{decimal(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9, 1)} GB"
+    return f"{decimal(free / 1e9, 1)} de {decimal(whole / 1e9, 1)} GB livres"

@@ -55,5 +55,5 @@ def parse(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise CourseError(f'"{text}" não é um número.', 'Escreva, por exemplo, "0,67" ou "1.234".', where="número")
+        raise CourseError(f'"{text}" não é um número.', 'Escreva, por exemplo, "0,67" ou "1.234,5".', where="número")
     return value

@@ -25,11 +25,12 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from afina.child import alive
+from afina.errors import CourseError
 
 _ASIDE = re.compile(r"\.afina-(?P<pid>\d+)-[0-9a-f]{8}(?P<old>-old)?\.")
 _TRIES, _PAUSE = 40, 0.05  # Windows refuses to rename what another program reads: that lasts a moment
@@ -78,9 +79,19 @@ def new_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder that becomes `path` at the end of the block, in the place of the older one with all that is in it."""
+def new_folder(path: str | Path, marks: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder that becomes `path` at the end of the block, in the place of the older one with all that is in it.
+
+    `marks`: names, one of which every folder of this kind holds. CourseError where `path` is somebody else's: a folder with
+    things in it and none of the marks.
+    """
     path, aside = _prepare(path)
+    if marks and path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in marks):
+        raise CourseError(
+            f"esta pasta já existe e não tem {' nem '.join(marks)}: não é deste tipo, e não vou apagar nada.",
+            "Escolha outra pasta.",
+            where=path,
+        )
     aside.mkdir()
     try:
         yield aside
@@ -93,12 +104,19 @@ def put(made: str | Path, path: str | Path) -> None:
     """Give the finished folder `made` the name `path`, on the same disk; an older folder of that name goes only afterwards.
 
     Killed at any moment, `path` holds the old or the new one, whole; where the system cannot swap names, after `mend(path)`.
-    An error leaves both as they were.
+    An error leaves both as they were. A finished file gets a free name in the same way; NotADirectoryError where `path` is a
+    file, or a folder in the way of one.
     """
     made, path = Path(made), _real(path)
     if not os.path.lexists(path):
-        patiently(lambda: os.rename(made, path))
-        return
+        try:
+            patiently(lambda: os.rename(made, path))
+            return
+        except OSError as error:  # somebody else was faster
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    if not (path.is_dir() and made.is_dir()):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     os.chmod(made, stat.S_IMODE(os.stat(path).st_mode))
     old = _aside(path, old=True)
     if swap(made, path):
@@ -136,6 +154,11 @@ def mend(path: str | Path) -> Path:
     for one, _, _ in found:
         discard(one)
     return Path(path)
+
+
+def interrupted(path: str | Path) -> bool:
+    """Whether a write of `path` was killed and left something aside; `mend` or the next write clears it."""
+    return next(_leftovers(_real(path)), None) is not None
 
 
 def discard(path: str | Path) -> None:

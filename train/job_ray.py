@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +20,14 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from afina import whole
 from afina.errors import CourseError
-from afina.launch import JOBS, read_job
+from afina.scale.job import JOBS, read_job
 
 
 def work(asked: dict) -> None:
     """What each worker runs: Ray Train has set RANK, WORLD_SIZE and the process group, and Accelerate takes them as they are."""
-    from afina.launch import JOBS, run
+    from afina.scale.train import JOBS, run
 
     # a finished run that lost a worker at its very end is not done again
     if not Path(asked["job"]["out"]).exists():
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             failure_config=FailureConfig(max_failures=args.failures),
         ),
     ).fit()
-    shutil.rmtree(notes, ignore_errors=True)
+    whole.discard(notes)
     return 0
 
 

@@ -11,12 +11,11 @@ They really train, on the course's small base model. Their losses are of that mo
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from afina.child import Child
+from afina.compat import new_boto_session
 from afina.errors import CourseError
 from afina.runtime import build_folder, course_root
 
@@ -30,53 +29,39 @@ _IN_THE_WAY = (
 )  # fmt: skip
 
 
-class LocalCloud:
-    """A running pair of twins. `close()`, or the end of its `with` block or of this process, ends it."""
+class LocalCloud(Child):
+    """A running pair of twins, with this process's variables pointed at it.
 
-    def __init__(self, process: subprocess.Popen, variables: dict[str, str]):
-        self.process, self.variables = process, variables
-        self.url = variables["AWS_ENDPOINT_URL"]
-        self._before = {name: os.environ.get(name) for name in (*variables, *_IN_THE_WAY, "NO_PROXY", "no_proxy")}
-        os.environ.update(variables)
+    `close()`, or the end of its `with` block or of this process, ends it and puts the variables back.
+    """
+
+    def __init__(self, options: dict):
+        self._before: dict[str, str | None] = {}
+        super().__init__("afina.cloud.server", options, "os gêmeos", failed="não subiram")
+        self.variables: dict[str, str] = self.told
+        self.url = self.variables["AWS_ENDPOINT_URL"]
+        names = (*self.variables, *_IN_THE_WAY, "NO_PROXY", "no_proxy")
+        self._before = {name: os.environ.get(name) for name in names}
+        os.environ.update(self.variables)
         for name in _IN_THE_WAY:
             os.environ.pop(name, None)
         for name in ("NO_PROXY", "no_proxy"):
             os.environ[name] = ",".join(filter(None, ("127.0.0.1", self._before[name])))
-        _new_boto_session()
+        new_boto_session()
 
     def __repr__(self) -> str:
         return f"LocalCloud({self.url})"
 
-    def __enter__(self) -> LocalCloud:
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the twins and put the environment variables back; a second call does nothing."""
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        process.stdin.close()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-        for name, value in self._before.items():
+        super().close()
+        before, self._before = self._before, {}
+        for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _new_boto_session()
-
-
-def _new_boto_session() -> None:
-    """boto3.client() keeps the credentials it read first: have it read the variables again."""
-    if "boto3" in sys.modules:
-        sys.modules["boto3"].DEFAULT_SESSION = None
+        new_boto_session()
 
 
 def local_cloud(
@@ -99,48 +84,28 @@ def local_cloud(
         raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", where=base)
     if training_not_available is None:
         training_not_available = os.environ.get("AFINA_CLOUD_TRAINING_NOT_AVAILABLE") == "1"
-    command = [sys.executable, "-m", "afina.cloud.server", "--base", str(base), "--port", str(port)]
-    if folder is not None:
-        command += ["--folder", str(Path(folder).resolve())]
-    if training_not_available:
-        command.append("--training-not-available")
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    answer = json.loads(process.stdout.readline() or "{}")
-    if "OPENAI_BASE_URL" not in answer:
-        complaint = process.communicate()[1].strip().splitlines()
-        if answer.get("error") == "in use":
-            remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
-            raise CourseError("outro gêmeo está usando esta pasta.", remedy, where=folder)
-        reason = complaint[-1] if complaint else "sem explicação"
-        raise CourseError(f"os gêmeos não subiram ({reason}).", "Confira a instalação com `afina doctor`.")
-    process.stderr.close()
+    cloud = LocalCloud({
+        "folder": None if folder is None else Path(folder).resolve(), "base": base, "port": port,
+        "training_not_available": training_not_available,
+    })  # fmt: skip
     if show:
         print(NOTICE)
-    return LocalCloud(process, answer)
+    return cloud
 
 
-def main(argv: list[str]) -> int:
-    """`afina cloud`: the twins in a terminal, until Ctrl+C, with their variables in a file only you can read."""
-    parser = argparse.ArgumentParser(
-        prog="afina cloud", description="Sobe os gêmeos locais da OpenAI e do Bedrock até você apertar Ctrl+C."
-    )
-    parser.add_argument("--folder", type=Path, help="onde fica o estado (padrão: build/cloud)")
-    parser.add_argument("--base", type=Path, help="pasta do modelo base (padrão: models/llama-base)")
-    parser.add_argument("--port", type=int, default=0, help="porta (padrão: uma livre)")
-    parser.add_argument(
-        "--training-not-available", action="store_true", help="recusa jobs novos, como a OpenAI faz com contas novas"
-    )
-    args = parser.parse_args(argv)
-    folder = args.folder or build_folder() / "cloud"
-    refuse = True if args.training_not_available else None
-    with local_cloud(folder, base=args.base, training_not_available=refuse, port=args.port) as cloud:
+def run_until_interrupted(folder: Path | None = None, **options) -> None:
+    """The twins in a terminal, until Ctrl+C, with their variables in a file only you can read; `options` as `local_cloud`'s.
+
+    `folder` is build/cloud unless given. CourseError: they ended by themselves.
+    """
+    folder = folder or build_folder() / "cloud"
+    with local_cloud(folder, **options) as cloud:
         file = write_variables(folder, cloud.variables)
         print(f"Endereço: {cloud.url}\nVariáveis: {file}")
         how = f"Get-Content {file} | Invoke-Expression" if os.name == "nt" else f". {file}"
         print(f"Em outro terminal: {how}\nCtrl+C encerra.", flush=True)
         try:
+            assert cloud.process
             cloud.process.wait()
             remedy = "O motivo, se houver, está em twin.log. Suba de novo: os jobs continuam de onde pararam."
             raise CourseError("os gêmeos terminaram sozinhos.", remedy, folder)
@@ -148,7 +113,6 @@ def main(argv: list[str]) -> int:
             print("\nEncerrado.")
         finally:
             file.unlink(missing_ok=True)
-    return 0
 
 
 def write_variables(folder: Path, variables: dict[str, str]) -> Path:
@@ -161,3 +125,20 @@ def write_variables(folder: Path, variables: dict[str, str]) -> Path:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
         out.writelines(lines)
     return file
+
+
+def main(argv: list[str]) -> int:
+    """`afina cloud`: the twins in a terminal."""
+    parser = argparse.ArgumentParser(
+        prog="afina cloud", description="Sobe os gêmeos locais da OpenAI e do Bedrock até você apertar Ctrl+C."
+    )
+    parser.add_argument("--folder", type=Path, help="onde fica o estado (padrão: build/cloud)")
+    parser.add_argument("--base", type=Path, help="pasta do modelo base (padrão: models/llama-base)")
+    parser.add_argument("--port", type=int, default=0, help="porta (padrão: uma livre)")
+    parser.add_argument(
+        "--training-not-available", action="store_true", help="recusa jobs novos, como a OpenAI faz com contas novas"
+    )
+    args = parser.parse_args(argv)
+    refuse = True if args.training_not_available else None
+    run_until_interrupted(args.folder, base=args.base, training_not_available=refuse, port=args.port)
+    return 0

@@ -1,49 +1,33 @@
 """Answers for the twins: one thread of the serving process, which loads torch at the first question.
 
-Questions to the same model that wait together are answered together, a batch at a time; each has its own temperature,
-limits and stop texts. It needs nothing from the training process: tuned models are read from their adapter files.
+Questions that wait together are answered together, whichever tuned model each asks; each has its own temperature, limits
+and stop texts. It needs nothing from the training process: tuned models are read from their adapter files.
 """
 
 from __future__ import annotations
 
-import collections
-import queue
-import secrets
 import threading
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-BATCH = 32
+from afina.chat.turn import END, Refused, Turn
+from afina.chat.turn import prompt_text as prompt_text
+
+if TYPE_CHECKING:
+    from afina.chat.batch import BatchRow
+
+TOGETHER = 32  # answers
 KEPT = 6  # models in memory
-END = object()
+TOO_LONG = "This local model's maximum context length is {context} tokens and the messages have {tokens}."
 
 
-class Refused(Exception):
-    """The model cannot take this question."""
+def __getattr__(name: str):
+    if name == "load_model":  # with torch and transformers
+        from afina.chat import checkpoint
 
-    def __init__(self, message: str, code: str):
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(eq=False)
-class Turn:
-    """One question and, while it is answered, its state. `layers` are the adapter folders over the base model."""
-
-    layers: tuple[str, ...]
-    messages: list[dict]
-    max_tokens: int | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    finish_reason: str = "stop"
-    stopped_by: str | None = None
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    abandoned: bool = False
-    pieces: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+        return checkpoint.load_model
+    raise AttributeError(name)
 
 
 class Speaker:
@@ -51,213 +35,45 @@ class Speaker:
 
     def __init__(self, base: Path):
         self.base = base
-        self._inbox: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._checkpoint = None
 
     def say(self, turn: Turn) -> Iterator[str]:
-        """Queue the turn now; the iterator yields pieces of the answer. Refused: the model cannot take it."""
+        """Queue the turn now; the iterator yields pieces of the answer. Refused, from the iterator: the model cannot take it."""
         with self._start:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="speaker")
-                self._thread.start()
-        self._inbox.put(turn)
-        return _pieces(turn)
+            if self._checkpoint is None:
+                self._begin()
+        try:
+            (row,) = self._checkpoint.rows([turn], too_long=TOO_LONG)
+        except Refused as error:
+            turn.pieces.put(error)
+            return _pieces(turn, None)
+        self._desk.hand_in(row)
+        return _pieces(turn, row)
 
-    def _run(self) -> None:
-        waiting: collections.deque[Turn] = collections.deque()
-        voice = None
-        while True:
-            if not waiting:
-                waiting.append(self._inbox.get())
-            while not self._inbox.empty():
-                waiting.append(self._inbox.get())
-            batch = [turn for turn in waiting if turn.layers == waiting[0].layers][:BATCH]
-            for turn in batch:
-                waiting.remove(turn)
-            try:
-                voice = voice or _Voice(self.base)
-                voice.answer(batch)
-            except Exception as error:  # the thread must outlive it: the handlers re-raise it and log it
-                for turn in batch:
-                    turn.pieces.put(error)
-            for turn in batch:
-                turn.pieces.put(END)
+    def _begin(self) -> None:
+        import torch
+
+        from afina.chat.batch import Desk, answer_forever
+        from afina.chat.checkpoint import load_checkpoint, load_model
+
+        torch.set_num_threads(1)  # so small a model gains nothing from a second thread
+        self._desk, checkpoint = Desk(), load_checkpoint(self.base)
+
+        def load(layers: tuple[str, ...]):
+            return load_model(self.base, layers) if layers else checkpoint.model
+
+        work = (self._desk, load, TOGETHER, KEPT)
+        threading.Thread(target=answer_forever, args=work, daemon=True, name="speaker").start()
+        self._checkpoint = checkpoint
 
 
-def _pieces(turn: Turn) -> Iterator[str]:
+def _pieces(turn: Turn, row: BatchRow | None) -> Iterator[str]:
     try:
         while (piece := turn.pieces.get()) is not END:
             if isinstance(piece, Exception):
                 raise piece
             yield piece
     finally:
-        turn.abandoned = True  # nobody listens any more: the batch drops it
-
-
-def merge(model, folder: Path) -> None:
-    """Add a LoRA adapter, as PEFT saves it, to the weights of `model`: W + (alpha / r) B A."""
-    import json
-
-    import torch
-    from safetensors.torch import load_file
-
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "adapter_model.safetensors")
-    weights = dict(model.named_parameters())
-    scale = settings["lora_alpha"] / settings["r"]
-    with torch.no_grad():
-        for name, down in tensors.items():
-            if ".lora_A." in name:
-                up = tensors[name.replace(".lora_A.", ".lora_B.")]
-                target = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".weight")
-                weights[target] += scale * (up @ down)
-
-
-def load_model(base: Path, layers: tuple[str, ...]):
-    """The base model with its adapters merged, in order, ready to answer."""
-    from transformers import LlamaForCausalLM
-
-    model = LlamaForCausalLM.from_pretrained(base)
-    for folder in layers:
-        merge(model, Path(folder))
-    return model.eval()
-
-
-def prompt_text(tokenizer, messages: list[dict]) -> str:
-    """The messages in the model's own chat template, ready for its answer."""
-    plain = [{"role": "system" if m["role"] == "developer" else m["role"], "content": m["content"]} for m in messages]
-    return tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
-
-
-class _Voice:
-    def __init__(self, base: Path):
-        import torch
-        from transformers import AutoTokenizer
-
-        torch.set_num_threads(1)  # so small a model gains nothing from a second thread
-        self.base, self.torch = base, torch
-        self.tokenizer = AutoTokenizer.from_pretrained(base)
-        self.models: collections.OrderedDict[tuple, object] = collections.OrderedDict()
-
-    def model(self, layers: tuple[str, ...]):
-        if layers not in self.models:
-            self.models[layers] = load_model(self.base, layers)
-            if len(self.models) > KEPT:
-                self.models.popitem(last=False)
-        self.models.move_to_end(layers)
-        return self.models[layers]
-
-    def answer(self, turns: list[Turn]) -> None:
-        """Answer all turns together; each gets its pieces as they come. Prompts are padded on the left."""
-        model = self.model(turns[0].layers)
-        room = model.config.max_position_embeddings
-        lines = []
-        for turn in turns:
-            ids = self.tokenizer(prompt_text(self.tokenizer, turn.messages))["input_ids"]
-            turn.prompt_tokens = len(ids)
-            if len(ids) >= room:
-                message = (
-                    f"This local model's maximum context length is {room} tokens and the messages have {len(ids)}."
-                )
-                turn.pieces.put(Refused(message, "context_length_exceeded"))
-            elif ids:
-                lines.append(Line(self.tokenizer, turn, ids, room))
-        if lines:
-            with self.torch.inference_mode():
-                self._generate(model, lines)
-
-    def _generate(self, model, lines: list[Line]) -> None:
-        torch = self.torch
-        longest = max(len(line.ids) for line in lines)
-        ids = torch.zeros(len(lines), longest, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, line in enumerate(lines):
-            ids[row, longest - len(line.ids) :] = torch.tensor(line.ids)
-            mask[row, longest - len(line.ids) :] = 1
-        cache = None
-        while lines:
-            places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            out = model(
-                input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True,
-                logits_to_keep=1,
-            )  # fmt: skip
-            cache = out.past_key_values
-            chosen = [line.choose(scores) for line, scores in zip(lines, out.logits[:, -1].float(), strict=True)]
-            alive = [row for row, line in enumerate(lines) if line.take(chosen[row])]
-            if len(alive) < len(lines):
-                lines = [lines[row] for row in alive]
-                keep = torch.tensor(alive, dtype=torch.long)
-                cache.batch_select_indices(keep)
-                mask = mask[keep]
-            ids = torch.tensor([[chosen[row]] for row in alive], dtype=torch.long)
-            mask = torch.cat([mask, torch.ones(len(alive), 1, dtype=torch.long)], dim=1)
-
-
-class Line:
-    """One turn within a batch: chooses its tokens, sends its text, knows when to stop.
-
-    `ids` is the prompt; `room` the model's context in tokens; `ends` the tokens that close an answer.
-    """
-
-    def __init__(self, tokenizer, turn: Turn, ids: list[int], room: int, ends: Collection[int] = ()):
-        import torch
-        from tokenizers.decoders import DecodeStream
-
-        self.tokenizer, self.turn, self.ids = tokenizer, turn, ids
-        self.ends = ends or (tokenizer.eos_token_id,)
-        self.left = min(turn.max_tokens or room, room - len(ids))
-        self.new: list[int] = []
-        self.text = ""  # of the whole characters so far
-        self.sent = 0  # characters
-        self.stream = DecodeStream(skip_special_tokens=True)
-        self.dice = torch.Generator()
-        self.dice.manual_seed(secrets.randbits(62) if turn.seed is None else turn.seed)
-
-    @property
-    def greedy(self) -> bool:
-        """It takes the likeliest token: `choose` is not needed where the batch's argmax is known."""
-        return self.turn.temperature < 1e-4 or self.turn.top_p == 0
-
-    def choose(self, scores) -> int:
-        """The next token from its scores, (vocab_size,)."""
-        import torch
-
-        turn = self.turn
-        if self.greedy:
-            return int(scores.argmax())
-        shares = (scores / turn.temperature).softmax(-1)
-        if turn.top_p < 1:
-            ordered, places = shares.sort(descending=True)
-            ordered[ordered.cumsum(-1) - ordered >= turn.top_p] = 0
-            shares = torch.zeros_like(shares).scatter(0, places, ordered)
-        return int(torch.multinomial(shares, 1, generator=self.dice))
-
-    def take(self, token: int) -> bool:
-        """Add the token; False when the answer is over."""
-        turn = self.turn
-        if token in self.ends:
-            return self._close("stop")
-        self.new.append(token)
-        turn.answer_tokens += 1
-        # the stream keeps half a character back
-        self.text += self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
-        for stop in turn.stop:
-            if stop in self.text:
-                turn.stopped_by = stop
-                return self._close("stop", self.text[: self.text.index(stop)])
-        if len(self.new) >= self.left:
-            return self._close("length")
-        # hold back what may be the beginning of a stop text
-        self._send(self.text[: len(self.text) - max((len(stop) - 1 for stop in turn.stop), default=0)])
-        return not turn.abandoned
-
-    def _close(self, reason: str, text: str | None = None) -> bool:
-        self.turn.finish_reason = reason
-        self._send(self.tokenizer.decode(self.new, skip_special_tokens=True) if text is None else text)
-        return False
-
-    def _send(self, text: str) -> None:
-        if len(text) > self.sent:
-            self.turn.pieces.put(text[self.sent :])
-            self.sent = len(text)
+        if row is not None:
+            row.abandoned = True  # nobody listens any more: the batch drops it

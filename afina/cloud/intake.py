@@ -5,10 +5,11 @@ Bad data is no HTTP error: the service accepts the job and fails it a little lat
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from pathlib import Path
 
+from afina import whole
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
 from afina.jsonl import validate
@@ -64,16 +65,9 @@ def job_folder(store: Store, job_id: str) -> Path:
 
 
 def job_event(store: Store, job_id: str, message: str, level: str = "info", data: dict | None = None) -> None:
-    event = {
-        "id": new_id("ftevent-"),
-        "object": "fine_tuning.job.event",
-        "created_at": now(),
-        "level": level,
-        "message": message,
-        "type": "metrics" if data else "message",
-        "data": data or {},
-    }
-    store.add("event", event["id"], event, parent=job_id)
+    id, kind = new_id("ftevent-"), "metrics" if data else "message"
+    event = {"id": id, "object": "fine_tuning.job.event", "created_at": now(), "level": level, "message": message}
+    store.add("event", id, event | {"type": kind, "data": data or {}}, parent=job_id)
 
 
 def add_file(store: Store, name: str, purpose: str, content: bytes) -> dict:
@@ -105,7 +99,8 @@ def forget_model(store: Store, name: str) -> None:
     standing += [job for job in store.all("job") if job["status"] in (*BUSY, "paused")]
     for folder in model["layers"]:
         if not any(folder in other["layers"] for other in standing):
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Windows holds on to what a model in memory reads
+                whole.discard(folder)
 
 
 def fail(store: Store, job_id: str, code: str, message: str, param: str | None = None) -> None:

@@ -7,12 +7,8 @@ the first chat.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import secrets
-import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,10 +19,13 @@ from pathlib import Path
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from afina.child import options, refuse, tell, wait_for_parent
 from afina.cloud.chat import Speaker
 from afina.cloud.intake import BUSY, check_job, fail
-from afina.cloud.openai_api import OpenAI
+from afina.cloud.openai import OpenAI
 from afina.cloud.store import Store, now
+from afina.errors import CourseError
+from afina.whole import discard
 
 WORKER_STARTS = 3  # a job whose worker dies this often is failed
 
@@ -112,7 +111,7 @@ class Twin:
                 fail(self.store, job["id"], "server_error", message)
         with (self.folder / "worker.log").open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "afina.cloud.engine", str(self.folder), str(self.base)],
+                [sys.executable, "-m", "afina.cloud.train", str(self.folder), str(self.base)],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -155,35 +154,31 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
     return lock
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.cloud.server")
-    parser.add_argument("--folder", type=Path, help="where the state stays; without it, a folder that goes at the end")
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--training-not-available", action="store_true")
-    args = parser.parse_args(argv)
-    folder = args.folder or Path(tempfile.mkdtemp(prefix="afina-cloud-"))
+def main() -> int:
+    given = options()
+    folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = lock_folder(folder)
     except sqlite3.OperationalError:
-        print(json.dumps({"error": "in use"}), flush=True)
+        remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
+        refuse(CourseError("outro gêmeo está usando esta pasta.", remedy, folder))
         return 3
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a notebook or terminal is the parent's to handle
+    os.environ["AFINA_PROFILE"] = "cpu"  # a model this small gains nothing from a GPU, and its process can do without
     log = (folder / "twin.log").open("a", encoding="utf-8")
     out, sys.stdout, sys.stderr = sys.stdout, log, log
-    twin = Twin(folder, args.base, not args.training_not_available)
-    server = _Server("127.0.0.1", args.port, twin, handler=_Handler)
+    twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
+    server = _Server("127.0.0.1", given["port"], twin, handler=_Handler)
     threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
     threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
-    print(json.dumps(twin.environment(f"http://127.0.0.1:{server.server_port}")), file=out, flush=True)
-    sys.stdin.buffer.read()  # returns when the parent closes the pipe, or dies
+    tell(twin.environment(f"http://127.0.0.1:{server.server_port}"), out)
+    wait_for_parent()
     twin.close()
     lock.close()
     sys.stdout = sys.stderr = out  # Windows removes no file that is open
     log.close()
-    if args.folder is None:
-        shutil.rmtree(folder, ignore_errors=True)
+    if given["folder"] is None:
+        discard(folder)
     os._exit(0)  # without waiting for answers that nobody will read
 
 

@@ -143,7 +143,9 @@ def fine_tune(
     classes, device = model.head.out_features, model.head.weight.device
     check_classes(train, classes)
     rows, labels = encode_texts(train[0], tokenizer, model.gpt.config.context), torch.tensor(train[1])
-    optimizer, diary, batches = make_optimizer(model, recipe), [], []
+    optimizer = make_optimizer(model, recipe)
+    diary: list[dict[str, float]] = []
+    batches: list[list[int]] = []
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for step in progress(range(recipe.steps), desc="ajuste"):
         batches = batches or epoch_of(rows, recipe.batch_size, recipe.seed + step)

@@ -176,7 +176,6 @@ def base_fingerprint(model: nn.Module) -> str:
 def save_lora(model: nn.Module, path: Path) -> None:
     """Write the thin matrices, the settings and the base's fingerprint to one safetensors file: whole, or not there."""
     settings = next(iter(lora_layers(model).values())).settings
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = {"settings": json.dumps(dataclasses.asdict(settings)), "base": base_fingerprint(model)}
     write_tensors(lora_state(model), path, {"format": "pt", **written})
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
 
 import regex
 
+from afina import whole
 from afina.errors import CourseError
 
 END = "<|fim|>"  # closes every document
@@ -246,10 +246,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
             "merges": [[names[left], names[right]] for left, right in tokenizer.merges],
         },
     }
-    path = Path(path)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(aside, path)
+    whole.write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from afina import whole
 from afina.errors import CourseError
 from afina.gpt.model import GPT, GPTConfig
 
@@ -30,10 +30,9 @@ PARTS = {
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file aside, then rename it: it is whole or not there."""
-    aside = path.with_name(path.name + ".partial")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
-    os.replace(aside, path)
+    """Write a safetensors file, whole or not at all."""
+    with whole.new_path(path) as aside:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -72,11 +71,8 @@ def fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: Path |
 
 def save_gpt(model: GPT, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
-    aside = folder / "config.json.partial"
-    aside.write_text(json.dumps(asdict(model.config), indent=2) + "\n", encoding="utf-8", newline="\n")
-    os.replace(aside, folder / "config.json")
+    whole.write(folder / "config.json", json.dumps(asdict(model.config), indent=2) + "\n")
 
 
 def load_gpt(folder: Path | str) -> GPT:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from afina.cloud.chat import prompt_text
+from afina.chat.turn import prompt_text
 from afina.data.shop import shop_products
 from afina.errors import CourseError
 from afina.tune.evaluate import finished, generate

@@ -1,24 +1,25 @@
 """The serving process: `python -m afina.serve.server`, started by `serving`, ended with its parent.
 
-Starlette and uvicorn carry the requests; the model lives in a thread of its own (`afina.serve.engine`), so that no request
+Starlette and uvicorn carry the requests; the model lives in a thread of its own (`afina.chat.batch`), so that no request
 waits for another's tokens. Every route that costs anything wants the key. Errors are OpenAI's in form, and say in
 Portuguese what to do.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,12 +30,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from afina.cloud.chat import Line, Refused, Turn
+from afina.chat.batch import BatchRow, Busy, Desk, answer_forever
+from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
+from afina.chat.protocol import ApiError, ChunkWriter, Dialect, compact, completion, event, plain_text, read_chat
+from afina.chat.turn import END, Refused
+from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
-from afina.serve import engine
-from afina.serve.checkpoint import SMALL, Checkpoint, load_checkpoint
 from afina.serve.feedback import Feedback
-from afina.tune.bert import encode
+from afina.tune.bert import encode, predict
 
 BODY_LIMIT = 256 << 10  # bytes
 BODY_SECONDS = 10.0  # to send it
@@ -50,26 +53,20 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# what would change the answer and is not done here: refused, so that nobody thinks it was
-UNSUPPORTED = {
-    "n": (None, 1), "tools": (None, []), "functions": (None, []), "logprobs": (None, False), "top_logprobs": (None, 0),
-    "presence_penalty": (None, 0), "frequency_penalty": (None, 0), "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-}  # fmt: skip
-
-
-class ApiError(Exception):
-    """An answer of the 400s or 500s in OpenAI's form."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None):
-        super().__init__(message)
-        self.status, self.code, self.param = status, code, param
-
-    @property
-    def body(self) -> dict:
-        kind = {401: "authentication_error", 404: "not_found_error"}.get(self.status)
-        kind = kind or ("invalid_request_error" if self.status < 500 else "server_error")
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+DIALECT = Dialect(
+    {
+        "unsupported": ("unsupported", '"{name}" não existe neste servidor. Retire-o do pedido.'),
+        "boolean": ("invalid_value", '"{name}" deve ser true ou false.'),
+        "object": ("invalid_value", '"{name}" deve ser um objeto.'),
+        "number": ("invalid_value", '"{name}" deve ser um número de {least} a {most}.'),
+        "integer": ("invalid_value", '"{name}" deve ser um inteiro de {least} a {most}.'),
+        "stop": ("invalid_value", '"{name}" deve ser um texto, ou uma lista de até 4.'),
+        "messages": ("invalid_value", '"{name}" deve ser uma lista com ao menos uma mensagem.'),
+        "role": ("invalid_value", '"{name}" deve ser um destes: {roles}.'),
+        "text": ("invalid_value", '"{name}" deve ser um texto: este modelo só lê textos.'),
+        "empty": ("invalid_value", "Todas as mensagens estão vazias: escreva uma pergunta."),
+    }
+)
 
 
 def _error(error: ApiError) -> JSONResponse:
@@ -77,9 +74,6 @@ def _error(error: ApiError) -> JSONResponse:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(error.body, error.status, headers)
-
-
-# --- what a request may say --------------------------------------------------------------------------------------------
 
 
 async def read_json(request: Request) -> dict:
@@ -103,49 +97,70 @@ async def read_json(request: Request) -> dict:
     return found
 
 
-def number(body: dict, name: str, least: float, most: float, kind: type = float):
-    """The field `name`, within its bounds; None where it is absent."""
-    value = body.get(name)
-    if value is None:
-        return None
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or isinstance(value, int))
-    if not fits or not least <= value <= most:
-        what = "um inteiro" if kind is int else "um número"
-        raise ApiError(400, f'"{name}" deve ser {what} de {least:g} a {most:g}.', "invalid_value", name)
-    return value
+# --- between the event loop, which serves people, and the thread, which has the model ------------------------------------
 
 
-def conversation(body: dict) -> list[dict]:
-    """The messages, each with its text. Parts of kind "text" are joined; pictures and sounds are refused."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ApiError(400, '"messages" deve ser uma lista com ao menos uma mensagem.', "invalid_value", "messages")
-    found = []
-    for place, message in enumerate(messages):
-        field = f"messages[{place}]"
-        if not isinstance(message, dict) or message.get("role") not in ("system", "developer", "user", "assistant"):
-            text = f'{field}: a mensagem precisa de "role": system, developer, user ou assistant.'
-            raise ApiError(400, text, "invalid_value", f"{field}.role")
-        found.append({"role": message["role"], "content": plain_text(message.get("content"), f"{field}.content")})
-    if not any(message["content"].strip() for message in found):
-        raise ApiError(400, "Todas as mensagens estão vazias: escreva uma pergunta.", "invalid_value", "messages")
-    return found
+class Mailbox:
+    """What the model's thread has for one request: `put` there, `pieces` in the event loop."""
+
+    def __init__(self, post: Post):
+        self.post, self.letters = post, asyncio.Queue()
+
+    def put(self, piece) -> None:
+        self.post.outgoing.append((self, piece))
+
+    async def pieces(self) -> AsyncIterator:
+        """The pieces as they come, up to END. Raises what went wrong in the model's thread."""
+        while (piece := await self.letters.get()) is not END:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
 
 
-def plain_text(content, field: str) -> str:
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    if not isinstance(content, str):
-        raise ApiError(400, f'"{field}" deve ser um texto: este modelo só lê textos.', "invalid_value", field)
-    return content.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
+class Post:
+    """Delivers what the mailboxes were given: one call into the event loop a round, however many they are."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self.loop = loop
+        self.outgoing: list[tuple[Mailbox, object]] = []
+
+    def send(self) -> None:
+        if self.outgoing:
+            letters, self.outgoing = self.outgoing, []
+            # the loop may be closed: the server is on its way out
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(_deliver, letters)
 
 
-def stops(body: dict) -> tuple[str, ...]:
-    given = body.get("stop") or []
-    given = [given] if isinstance(given, str) else given
-    if not isinstance(given, list) or len(given) > 4 or not all(isinstance(one, str) and one for one in given):
-        raise ApiError(400, '"stop" deve ser um texto, ou uma lista de até 4.', "invalid_value", "stop")
-    return tuple(given)
+def _deliver(letters: list[tuple[Mailbox, object]]) -> None:
+    for mailbox, piece in letters:
+        mailbox.letters.put_nowait(piece)
+
+
+@dataclass(eq=False)
+class Classified:
+    """One text to classify; its pieces are the probabilities, in the order of the labels, and END."""
+
+    text: str
+    pieces: Mailbox
+    abandoned: bool = False
+
+
+def classify_forever(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
+    """The work of a classifier's thread: it has no rounds, and all texts that wait together go through it together."""
+    while True:
+        texts = desk.take(batch, wait=True)
+        try:
+            chances = predict(checkpoint.model, checkpoint.tokenizer, [one.text for one in texts])
+            for one, row in zip(texts, chances.tolist(), strict=True):
+                one.pieces.put(row)
+                one.pieces.put(END)
+        except Exception as error:  # the thread must outlive any request
+            traceback.print_exception(error)
+            for one in texts:
+                one.pieces.put(error)
+        desk.active = 0
+        desk.send()
 
 
 # --- the application ---------------------------------------------------------------------------------------------------
@@ -158,8 +173,10 @@ class Service:
         self.checkpoint, self.key, self.store = checkpoint, key, store
         self.batch, self.queue, self.timeout = batch, queue, timeout
         self.created = int(time.time())
-        self.desk: engine.Desk | None = None
-        self.thread: threading.Thread | None = None
+        self.desk: Desk
+        self.thread: threading.Thread
+        self.post: Post
+        self.dialect = dataclasses.replace(DIALECT, most_answers=min(8, batch + queue))
 
     def application(self) -> Starlette:
         routes = [Route(path, self.page) for path in PAGE_FILES]
@@ -182,8 +199,14 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _):
-        self.desk = engine.Desk(asyncio.get_running_loop(), self.batch + self.queue)
-        self.thread = engine.start(self.checkpoint, self.desk, self.batch)
+        self.post = Post(asyncio.get_running_loop())
+        self.desk = Desk(self.batch + self.queue, self.post.send)
+        if self.checkpoint.kind == "classifier":
+            work, parts = classify_forever, (self.checkpoint, self.desk, self.batch)
+        else:
+            work, parts = answer_forever, (self.desk, lambda _: self.checkpoint.model, self.batch)
+        self.thread = threading.Thread(target=work, args=parts, daemon=True, name="model")
+        self.thread.start()
         yield
 
     def no_route(self, request: Request, error: HTTPException) -> Response:
@@ -246,10 +269,10 @@ class Service:
             does = {"chat": "conversa, não classifica", "classifier": "classifica, não conversa"}[self.checkpoint.kind]
             raise ApiError(400, f"{self.checkpoint.name} {does}. Use {route}.", "wrong_kind_of_model", "model")
 
-    def hand_in(self, work: Line | engine.Text) -> None:
+    def hand_in(self, *works: BatchRow | Classified) -> None:
         try:
-            self.desk.hand_in(work)
-        except engine.Busy:
+            self.desk.hand_in(*works)
+        except Busy:
             message = f"O servidor está cheio: {self.desk.limit} pedidos por responder. Tente de novo daqui a pouco."
             raise ApiError(503, message, "server_overloaded") from None
 
@@ -281,35 +304,20 @@ class Service:
         if not isinstance(texts, list) or not texts or len(texts) > self.queue:
             message = f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.'
             raise ApiError(400, message, "invalid_value", "input")
-        texts = [plain_text(text, f"input[{place}]") for place, text in enumerate(texts)]
+        texts = [plain_text(text, f"input[{place}]", self.dialect) for place, text in enumerate(texts)]
         try:
             rows = await asyncio.to_thread(encode, texts, self.checkpoint.tokenizer, self.checkpoint.context)
         except CourseError as error:
             long = "tokens" in error.problem
             raise ApiError(400, str(error), "context_length_exceeded" if long else "invalid_value", "input") from None
-        works = [engine.Text(text, engine.Mailbox(self.desk)) for text in texts]
-
-        async def answers() -> list:
-            for work in works:
-                self.hand_in(work)
-            return [await anext(engine.listen(work)) for work in works]
-
-        try:
-            found = await self.while_connected(request, answers())
-        finally:
-            for work in works:
-                work.abandoned = True
+        works = [Classified(text, Mailbox(self.post)) for text in texts]
+        found = await self.answers(request, works, [work.pieces for work in works])
         if found is None:
             return Response(status_code=499)
         labels = self.checkpoint.labels
         data = [
-            {
-                "index": i,
-                "label": labels[max(range(len(row)), key=row.__getitem__)],
-                "probs": row,
-                "num_classes": len(row),
-            }
-            for i, row in enumerate(found)
+            {"index": i, "label": labels[row.index(max(row))], "probs": row, "num_classes": len(row)}
+            for i, (row,) in enumerate(found)
         ]
         tokens = sum(len(row["input_ids"]) for row in rows)
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
@@ -317,10 +325,14 @@ class Service:
         head = {"id": id, "object": "list", "created": int(time.time()), "model": self.checkpoint.name}
         return JSONResponse(head | {"labels": labels, "data": data, "usage": usage})
 
-    async def while_connected(self, request: Request, work):
-        """What `work` returns, in time; None where the client left before. ApiError where the time is over."""
-        task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(_gone(request))
+    async def answers(self, request: Request, works: Sequence, mailboxes: Sequence[Mailbox]) -> list[list] | None:
+        """The pieces of each work, in time; None where the client left before. ApiError: no room, or the time is over."""
+
+        async def all_pieces() -> list[list]:
+            return [[piece async for piece in mailbox.pieces()] for mailbox in mailboxes]
+
+        self.hand_in(*works)
+        task, gone = asyncio.ensure_future(all_pieces()), asyncio.ensure_future(_gone(request))
         try:
             await asyncio.wait((task, gone), timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -329,6 +341,8 @@ class Service:
                 return None
             raise self.late()
         finally:
+            for work in works:
+                work.abandoned = True
             for one in (task, gone):
                 one.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
@@ -342,93 +356,56 @@ class Service:
         body = await read_json(request)
         self.check_name(body.get("model"))
         self.check_kind("chat")
-        for name, fine in UNSUPPORTED.items():
-            if body.get(name) not in fine:
-                raise ApiError(400, f'"{name}" não existe neste servidor. Retire-o do pedido.', "unsupported", name)
-        turn = Turn(
-            layers=(),
-            messages=conversation(body),
-            max_tokens=self.most_tokens(body),
-            temperature=1.0 if (found := number(body, "temperature", 0, 2)) is None else found,
-            top_p=1.0 if (found := number(body, "top_p", 0, 1)) is None else found,
-            stop=stops(body),
-            seed=number(body, "seed", -(1 << 63), (1 << 63) - 1, int),
-            pieces=engine.Mailbox(self.desk),
-        )
-        c = self.checkpoint
+        asked, c = read_chat(body, self.dialect), self.checkpoint
+        mailboxes = [Mailbox(self.post) for _ in asked.turns]
+        for turn, mailbox in zip(asked.turns, mailboxes, strict=True):
+            turn.pieces = mailbox
+        ends = () if body.get("ignore_eos") is True else None  # vLLM's, to measure answers of one length
         try:
-            ids = await asyncio.to_thread(c.prompt_ids, turn.messages)
+            rows = await asyncio.to_thread(c.rows, asked.turns, ends)
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from None
-        if not ids:
-            raise ApiError(400, "Não sobrou nada para o modelo ler.", "invalid_value", "messages")
-        turn.prompt_tokens = len(ids)
-        ends = {-1} if body.get("ignore_eos") is True else c.ends  # vLLM's, to measure answers of one length
-        line = Line(c.tokenizer, turn, ids, c.context, ends)
         head = {"id": "chatcmpl-" + secrets.token_hex(12), "created": int(time.time()), "model": c.name}
-        if body.get("stream"):
-            options = body.get("stream_options")
-            with_usage = isinstance(options, dict) and bool(options.get("include_usage"))
-            self.hand_in(line)
-            return _Stream(self, turn, self.events(line, head, with_usage))
-
-        async def whole() -> str:
-            self.hand_in(line)
-            return "".join([piece async for piece in engine.listen(line)])
-
-        try:
-            text = await self.while_connected(request, whole())
-        finally:
-            turn.abandoned = True
-        if text is None:
+        if asked.stream:
+            self.hand_in(*rows)
+            return _Stream(self, rows, _events(ChunkWriter(head, asked), mailboxes))
+        found = await self.answers(request, rows, mailboxes)
+        if found is None:
             return Response(status_code=499)
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": turn.finish_reason}
-        answer = head | {"object": "chat.completion", "choices": [choice | {"logprobs": None}], "usage": usage(turn)}
-        return JSONResponse(answer)
+        texts = ["".join(pieces) for pieces in found]
+        return Response(compact(completion(head, asked.turns, texts)), media_type="application/json")
 
-    def most_tokens(self, body: dict) -> int | None:
-        names = ("max_completion_tokens", "max_tokens")
-        found = [number(body, name, 1, 1 << 20, int) for name in names]
-        return next((one for one in found if one is not None), None)
 
-    async def events(self, line: Line, head: dict, with_usage: bool):
-        """The answer as server-sent events: a role, the pieces, how it ended, and [DONE]."""
-        base = head | {"object": "chat.completion.chunk"}
-
-        def event(delta: dict, end: str | None = None) -> bytes:
-            chunk = base | {"choices": [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}]}
-            return _data(chunk | ({"usage": None} if with_usage else {}))
-
-        yield event({"role": "assistant", "content": ""})
-        async for piece in engine.listen(line):
-            yield event({"content": piece})
-        yield event({}, line.turn.finish_reason)
-        if with_usage:
-            yield _data(base | {"choices": [], "usage": usage(line.turn)})
-        yield b"data: [DONE]\n\n"
+async def _events(chunks: ChunkWriter, mailboxes: Sequence[Mailbox]) -> AsyncIterator[bytes]:
+    for index, mailbox in enumerate(mailboxes):
+        yield chunks.start(index)
+        async for piece in mailbox.pieces():
+            yield chunks.piece(index, piece)
+        yield chunks.end(index)
+    yield chunks.last()
 
 
 class _Stream(StreamingResponse):
     """Events with one deadline for the whole answer, a reader who does not read included; errors become the last event."""
 
-    def __init__(self, service: Service, turn: Turn, events):
+    def __init__(self, service: Service, rows: Sequence[BatchRow], events: AsyncIterator[bytes]):
         super().__init__(self.watched(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        self.service, self.turn = service, turn
+        self.service, self.rows = service, rows
         self.deadline = asyncio.get_running_loop().time() + service.timeout
 
     async def watched(self, events):
         try:
             while True:
                 async with asyncio.timeout_at(self.deadline):
-                    event = await anext(events)
-                yield event
+                    chunk = await anext(events)
+                yield chunk
         except StopAsyncIteration:
             return
         except TimeoutError:
-            yield _data(self.service.late().body)
+            yield event(self.service.late().body)
         except Exception as error:
             traceback.print_exception(error)
-            yield _data(ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").body)
+            yield event(ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").body)
 
     async def __call__(self, scope, receive, send) -> None:
         try:
@@ -437,16 +414,8 @@ class _Stream(StreamingResponse):
         except TimeoutError:  # it did not read: uvicorn closes the connection
             return
         finally:
-            self.turn.abandoned = True
-
-
-def _data(value: dict) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-
-
-def usage(turn: Turn) -> dict:
-    total = turn.prompt_tokens + turn.answer_tokens
-    return {"prompt_tokens": turn.prompt_tokens, "completion_tokens": turn.answer_tokens, "total_tokens": total}
+            for row in self.rows:
+                row.abandoned = True
 
 
 async def _gone(request: Request) -> None:
@@ -476,33 +445,21 @@ def listening(host: str, port: int) -> socket.socket:
     return door
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.serve.server")
-    parser.add_argument("checkpoint")
-    parser.add_argument("--base")
-    parser.add_argument("--load-in-4bit", action="store_true")
-    parser.add_argument("--feedback", type=Path)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--queue", type=int, default=64)
-    parser.add_argument("--timeout", type=float, default=60.0)
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a notebook or terminal is the parent's to handle
+def main() -> int:
+    given = options()
     out, sys.stdout = sys.stdout, sys.stderr
     try:
-        door = listening(args.host, args.port)
-        store = Feedback(args.feedback)
-        checkpoint = load_checkpoint(args.checkpoint, args.base, args.load_in_4bit)
+        door = listening(given["host"], given["port"])
+        store = Feedback(given["feedback"])
+        checkpoint = load_checkpoint(given["checkpoint"], given["base"], given["load_in_4bit"])
     except CourseError as error:
-        print(json.dumps({"error": [error.problem, error.remedy, error.where]}), file=out, flush=True)
+        refuse(error, out)
         return 2
     weights = sum(parameter.numel() for parameter in checkpoint.model.parameters())
-    if args.threads or weights < SMALL:
-        torch.set_num_threads(args.threads or 1)
+    if given["threads"] or weights < SMALL:
+        torch.set_num_threads(given["threads"] or 1)
     key = os.environ.get("AFINA_API_KEY") or "sk-afina-" + secrets.token_urlsafe(24)
-    service = Service(checkpoint, key, store, args.batch, args.queue, args.timeout)
+    service = Service(checkpoint, key, store, given["batch"], given["queue"], given["timeout"])
     config = uvicorn.Config(
         service.application(), lifespan="on", log_level="warning", access_log=False, server_header=False,
         limit_concurrency=CONNECTIONS,
@@ -522,10 +479,10 @@ async def _serve(server: uvicorn.Server, door: socket.socket, service: Service, 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     host = f"[{host}]" if ":" in host else host
     told = {"url": f"http://{host}:{port}", "api_key": service.key, "model": service.checkpoint.name}
-    print(json.dumps(told | {"feedback": str(service.store.path.resolve())}), file=out, flush=True)
+    tell(told | {"feedback": str(service.store.path.resolve())}, out)
 
     def watch():
-        sys.stdin.buffer.read()
+        wait_for_parent()
         server.should_exit = True
 
     threading.Thread(target=watch, daemon=True, name="parent").start()

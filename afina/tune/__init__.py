@@ -1,6 +1,1 @@
-"""Tuning ready-made models: BERT (`bert`), and the small foundation models of `models/` (`base`)."""
-
-import logging
-
-# bitsandbytes, which transformers loads by itself, warns on every CPU that an optional compiled kernel is absent.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+"""Tuning ready-made models: BERT (`bert`), a language model with LoRA (`sft`, `prefer`), its evaluation and its export."""

@@ -11,25 +11,21 @@ Source: Devlin et al. (2019), "BERT", arXiv 1810.04805.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import gzip
-import io
 import json
-import logging
 import os
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch.utils.data import DataLoader
 from transformers import (
@@ -39,23 +35,26 @@ from transformers import (
     BertTokenizerFast,
     DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    get_scheduler,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
-from afina.data.corpora import SENTIMENTS
+from afina import compat, whole
+from afina.data.lexicon import SENTIMENTS
 from afina.errors import CourseError
+from afina.ptbr import decimal
 from afina.runtime import SEED, Runtime, course_root
+from afina.tune.quiet import captured_log
 
-# Trainer collects garbage whenever it starts, and would walk half a million objects of the libraries each time. They never
-# become garbage: set them apart.
-gc.freeze()
+with compat.no_kernel_warning():
+    from transformers import (
+        EarlyStoppingCallback,
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        get_scheduler,
+    )
+    from transformers.trainer_utils import get_last_checkpoint
 
 VOCABULARY = 2_000
 # A BERT of half a million weights. The library's initial spread, 0.02, is meant for 768 columns; 128 learn faster from
@@ -71,22 +70,6 @@ SIZES = {
     "initializer_range": 0.06,
 }
 Examples = tuple[Sequence[str], Sequence[str]]  # texts and their labels
-
-
-@contextlib.contextmanager
-def captured_log() -> Iterator[io.StringIO]:
-    """What transformers would write to stderr, as text: `with captured_log() as said: …; said.getvalue()`."""
-    logger, said = logging.getLogger("transformers"), io.StringIO()
-    handler = logging.StreamHandler(said)
-    before, logger.handlers = logger.handlers, [handler]
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield said
-    finally:
-        logger.handlers = before
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -156,9 +139,9 @@ def labelled_rows(
 def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> BertTokenizerFast:
     """A WordPiece tokenizer of at most `vocabulary` pieces that keeps capitals and accents."""
     wordpiece = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
-    wordpiece.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, show_progress=False)
+    wordpiece.train_from_iterator(iter(texts), vocab_size=vocabulary, min_frequency=2, show_progress=False)
     return BertTokenizerFast(
-        tokenizer_object=wordpiece._tokenizer,
+        tokenizer_object=Tokenizer.from_str(wordpiece.to_str()),
         do_lower_case=False,
         strip_accents=False,
         model_max_length=SIZES["max_position_embeddings"],
@@ -258,7 +241,7 @@ class Teller(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **more):
         every = max(1, state.max_steps // 10)
         if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
-            print(f"passo {state.global_step} de {state.max_steps}: perda {float(logs['loss']):.2f}", flush=True)
+            print(f"passo {state.global_step} de {state.max_steps}: perda {decimal(float(logs['loss']))}", flush=True)
 
 
 def fine_tune(
@@ -368,7 +351,8 @@ def _train(
         last = get_last_checkpoint(checkpoints) if checkpoints and checkpoints.is_dir() else None
         begun = int(last.rpartition("-")[2]) if last else 0
         start = time.perf_counter()
-        result = trainer.train(resume_from_checkpoint=last)
+        with compat.libraries_are_no_garbage():
+            result = trainer.train(resume_from_checkpoint=last)
         seconds = time.perf_counter() - start
         if save_to:
             trainer.save_model(str(save_to))
@@ -425,22 +409,25 @@ def train_by_hand(model, rows, collate, learning_rate, batch_size=32, cpu=True):
     return losses
 
 
+def write_steps(out: Path, steps: int = 8) -> None:
+    """Some steps of 32 examples from models/bert-pt, in each launched process; the first one writes the losses as JSON."""
+    source = course_root() / "models" / "bert-pt"
+    model, tokenizer = classifier(source), BertTokenizerFast.from_pretrained(source)
+    texts, labels = read_reviews("train")
+    rows = labelled_rows((texts[: 32 * steps], labels[: 32 * steps]), tokenizer, model)
+    losses = train_by_hand(model, rows, DataCollatorWithPadding(tokenizer), 1e-3)
+    if int(os.environ.get("RANK", "0")) == 0:
+        whole.write(out, json.dumps({"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
+
+
 def main(argv: list[str] | None = None) -> int:
-    """What each launched process runs: some steps from models/bert-pt; the first process writes the losses."""
     parser = argparse.ArgumentParser(prog="python -m afina.tune.bert", description="Alguns passos de treino à mão.")
     parser.add_argument("--out", required=True, type=Path, help="onde escrever as perdas (JSON)")
     parser.add_argument("--steps", type=int, default=8, help="passos de 32 exemplos")
     args = parser.parse_args(argv)
-    source = course_root() / "models" / "bert-pt"
-    model, tokenizer = classifier(source), BertTokenizerFast.from_pretrained(source)
-    texts, labels = read_reviews("train")
-    rows = labelled_rows((texts[: 32 * args.steps], labels[: 32 * args.steps]), tokenizer, model)
-    losses = train_by_hand(model, rows, DataCollatorWithPadding(tokenizer), 1e-3)
-    if int(os.environ.get("RANK", "0")) == 0:
-        report = {"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}
-        args.out.write_text(json.dumps(report), encoding="utf-8")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
+    write_steps(args.out, args.steps)
     return 0
 
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import torch
 
 from afina.data.clean import clean
-from afina.data.synthetic import LEXICON, parse_title
+from afina.data.lexicon import LEXICON
+from afina.data.synthetic import parse_title
 from afina.errors import CourseError
-from afina.tune.sft import Row, for_inference, prepare
+from afina.tune.load import for_inference
+from afina.tune.rows import Row, prepare
 
 ATTRIBUTES = ("brand", "item", "color", "material", "size", "series")  # those that a title may say
 NAMES = {

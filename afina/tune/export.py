@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from unittest import mock
 
+import numpy as np
 import torch
 import transformers
 
+from afina import compat, ptbr, whole
 from afina.errors import CourseError
 from afina.tune.evaluate import NAMES, finished, generate
-from afina.tune.sft import ALPACA, INSTRUCTION, load_base, model_errors, quiet
+from afina.tune.load import load_base, model_errors
+from afina.tune.quiet import quiet
+from afina.tune.rows import INSTRUCTION
+from afina.tune.templates import ALPACA, MODELFILE
 
 CARD = """\
 ---
@@ -57,14 +59,6 @@ tags: [sft, lora, curso]
 
 Feito em {day} com {versions}. Dados e pesos sob {licence}.
 """
-MODELFILE = '''\
-FROM ./{file}
-TEMPLATE """{template}"""
-PARAMETER stop "{stop}"
-PARAMETER stop "### Instruction:"
-PARAMETER temperature 0
-PARAMETER num_predict {tokens}
-'''
 
 
 # --- one model from two --------------------------------------------------------------------------------------------
@@ -112,19 +106,15 @@ def _unpacked(weight: torch.Tensor) -> torch.Tensor:
     return dequantize_4bit(weight.data, weight.quant_state).float()
 
 
-def save(model, tokenizer, folder: Path) -> Path:
-    """Write model (or only its adapter, where it has one) and tokenizer as safetensors; whole or not at all."""
-    folder = Path(folder)
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    with quiet():
+def save(model, tokenizer, folder: Path, card: str = "") -> Path:
+    """Write model (or only its adapter, where it has one), tokenizer and card as a folder of safetensors; whole or not at all."""
+    with whole.new_folder(folder) as aside, quiet():
         model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    if (aside / "README.md").exists():  # PEFT's own empty card
-        (aside / "README.md").unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
-    return folder
+        tokenizer.save_pretrained(aside)
+        (aside / "README.md").unlink(missing_ok=True)  # PEFT's own empty card
+        if card:
+            whole.write(aside / "README.md", card)
+    return Path(folder)
 
 
 def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = None, to_train: bool = False):
@@ -199,7 +189,7 @@ def _bullets(facts: Mapping[str, object]) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.3f}".replace(".", ",") if value < 10 else f"{value:.1f}".replace(".", ",")
+    return ptbr.decimal(value, 3 if value < 10 else 1)
 
 
 # --- GGUF and Ollama -------------------------------------------------------------------------------------------------
@@ -225,48 +215,68 @@ def write_gguf(model, tokenizer, path: Path) -> Path:
             "Para outros, use convert_hf_to_gguf.py, do llama.cpp.",
             where=path,
         )
-    heads, few = config.num_attention_heads, config.num_key_value_heads
-    aside = path.with_name(path.name + ".partial")
-    writer = gguf.GGUFWriter(aside, "llama")
-    writer.add_name(path.stem)
+    with whole.new_path(path) as aside:
+        writer = gguf.GGUFWriter(aside, "llama")
+        writer.add_name(path.stem)
+        _add_settings(writer, config)
+        _add_tokenizer(writer, tokenizer, config.vocab_size, backend["model"]["merges"])
+        for name, value in _tensors(model):
+            writer.add_tensor(name, value)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return path
+
+
+def _add_settings(writer, config) -> None:
+    import gguf
+
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(few)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.hidden_size // heads)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     writer.add_vocab_size(config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+
+
+def _add_tokenizer(writer, tokenizer, size: int, merges: list[list[str]]) -> None:
+    import gguf
+
     names = {i: token for token, i in tokenizer.get_vocab().items()}
     control = set(tokenizer.all_special_ids)
-    kinds = [gguf.TokenType.CONTROL if i in control else gguf.TokenType.NORMAL for i in range(config.vocab_size)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([names[i] for i in range(config.vocab_size)])
-    writer.add_token_types(kinds)
-    writer.add_token_merges([" ".join(pair) for pair in backend["model"]["merges"]])
+    writer.add_token_list([names[i] for i in range(size)])
+    writer.add_token_types([gguf.TokenType.CONTROL if i in control else gguf.TokenType.NORMAL for i in range(size)])
+    writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)
     writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
+
+
+def _tensors(model) -> Iterator[tuple[str, np.ndarray]]:
+    """(GGUF's name, weights in float32) of each tensor that the file holds."""
+    import gguf
+
+    config = model.config
     plan = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue  # readers take token_embd where output is absent
         value = value.detach().float().cpu().contiguous()
         if name.endswith(("q_proj.weight", "k_proj.weight")):
-            n = heads if "q_proj" in name else few
+            n = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
             value = value.reshape(n, 2, -1, value.shape[1]).swapaxes(1, 2).reshape(value.shape).contiguous()
-        writer.add_tensor(plan.get_name(name, try_suffixes=(".weight", ".bias")), value.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    os.replace(aside, path)
-    return path
+        its = plan.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert its, name
+        yield its, value.numpy()
 
 
 def read_gguf(path: Path):
@@ -274,8 +284,7 @@ def read_gguf(path: Path):
     import gguf
 
     path = Path(path)
-    bar = mock.patch("transformers.modeling_gguf_pytorch_utils.tqdm", lambda items, **_: items)  # it knows no switch
-    with quiet(), bar:
+    with quiet(), compat.gguf_without_bar():
         model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     fields = gguf.GGUFReader(path).fields
@@ -294,6 +303,14 @@ def modelfile(path: Path, eos_token: str, tokens: int = 160) -> str:
 # --- a fresh process -------------------------------------------------------------------------------------------------
 
 
+def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> list[str]:
+    """What the model (or the adapter on its base) of a folder says of each title, in at most so many new tokens."""
+    model, tokenizer = reopen(folder)
+    prompts = [ALPACA.format(INSTRUCTION, title, "") for title in titles]
+    texts = generate(model, tokenizer, prompts, max_new_tokens=tokens)
+    return [finished(text, tokenizer.eos_token)[0] for text in texts]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m afina.tune.export", description="Abre um modelo salvo e descreve.")
     parser.add_argument("folder", type=Path, help="pasta do modelo ou do adaptador")
@@ -301,13 +318,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
     args = parser.parse_args(argv)
     try:
-        model, tokenizer = reopen(args.folder)
+        print(json.dumps(describe_titles(args.folder, args.title, args.tokens), ensure_ascii=False))
     except CourseError as error:
         print(f"erro: {error}", file=sys.stderr)
         return 2
-    prompts = [ALPACA.format(INSTRUCTION, title, "") for title in args.title]
-    texts = generate(model, tokenizer, prompts, max_new_tokens=args.tokens)
-    print(json.dumps([finished(text, tokenizer.eos_token)[0] for text in texts], ensure_ascii=False))
     return 0
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from afina.runtime import course_root
 from afina.teach.check import BLANK
-from workshop.grade.room import Isolation, Kernel, Room, grade_notebook
+from workshop.grade import Isolation, Kernel, Room, grade_notebook
 from workshop.notebooks import same_cells
 from workshop.tasks import LEVELS, SEED, solution, student, tasks, wrong
 

@@ -1,0 +1,192 @@
+"""OpenAI's chat: the request checked once, the answer as JSON and as server-sent events, usage, and the body of an error.
+
+Two servers speak it, each with a `Dialect`: its language and what it takes. Source: OpenAI's API reference, "Chat".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from afina.chat.turn import Turn
+
+TAKEN = frozenset({
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
+    "stream_options",
+})  # fmt: skip
+# what changes no answer
+IGNORED = frozenset({
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities",
+})  # fmt: skip
+# what would change the answer and is not done here, with the values that ask for nothing: others are refused
+NOT_DONE = {
+    "tools": (None, []), "functions": (None, []), "logprobs": (None, False), "top_logprobs": (None, 0),
+    "presence_penalty": (None, 0), "frequency_penalty": (None, 0), "logit_bias": (None, {}),
+    "response_format": (None, {"type": "text"}),
+}  # fmt: skip
+MOST_TOKENS, MOST_SEED = 1 << 31, (1 << 63) - 1
+DONE = b"data: [DONE]\n\n"
+
+
+class ApiError(Exception):
+    """An answer of the 400s or 500s in OpenAI's form."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None):
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+
+    @property
+    def body(self) -> dict:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one server takes a chat request, and tells what is wrong with it.
+
+    `words` has for each fault its code and a sentence with {name} and the facts that `fault` is given. `strict`: options
+    that it does not know are refused. `empty`: a conversation may have no word in it.
+    """
+
+    words: Mapping[str, tuple[str | None, str]]
+    roles: tuple[str, ...] = ("system", "developer", "user", "assistant")
+    strict: bool = False
+    empty: bool = False
+    most_answers: int = 8
+
+    def fault(self, word: str, name: str, **facts) -> ApiError:
+        code, sentence = self.words[word]
+        return ApiError(400, sentence.format(name=name, **facts), code, name)
+
+
+@dataclass
+class ChatRequest:
+    """What was asked: one turn an answer, whether the pieces are wanted as they come, and the usage after them."""
+
+    turns: list[Turn]
+    stream: bool
+    with_usage: bool
+
+
+def read_chat(body: Mapping, dialect: Dialect) -> ChatRequest:
+    """The request of a body, "model" aside. ApiError (400): the first thing in it that cannot be done."""
+    for name, value in body.items():
+        if value not in NOT_DONE.get(name, (value,)) or (dialect.strict and name not in {*TAKEN, *IGNORED, *NOT_DONE}):
+            raise dialect.fault("unsupported", name[:60])
+    stream, extras = body.get("stream") or False, body.get("stream_options") or {}
+    if not isinstance(stream, bool):
+        raise dialect.fault("boolean", "stream")
+    if not isinstance(extras, dict):
+        raise dialect.fault("object", "stream_options")
+
+    def number(name: str, default, least, most, kind="number"):
+        value = body.get(name)
+        if value is None:
+            return default
+        fits = isinstance(value, int if kind == "integer" else (int, float)) and not isinstance(value, bool)
+        if not fits or not least <= value <= most:
+            raise dialect.fault(kind, name, least=least, most=most)
+        return value
+
+    messages = _messages(body.get("messages"), dialect)
+    stop = _stops(body.get("stop") or [], dialect)
+    room = number("max_tokens", None, 1, MOST_TOKENS, "integer")
+    room = number("max_completion_tokens", room, 1, MOST_TOKENS, "integer")
+    temperature, top_p = number("temperature", 1.0, 0, 2), number("top_p", 1.0, 0, 1)
+    seed = number("seed", None, -MOST_SEED - 1, MOST_SEED, "integer")
+    count = number("n", 1, 1, dialect.most_answers, "integer")
+    seeds = [None if seed is None else seed + place for place in range(count)]
+    turns = [Turn((), messages, room, temperature, top_p, stop, one) for one in seeds]
+    return ChatRequest(turns, stream, bool(extras.get("include_usage")))
+
+
+def _stops(given: object, dialect: Dialect) -> tuple[str, ...]:
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or len(given) > 4 or not all(isinstance(one, str) and one for one in given):
+        raise dialect.fault("stop", "stop")
+    return tuple(given)
+
+
+def _messages(given: object, dialect: Dialect) -> list[dict]:
+    if not isinstance(given, list) or not given:
+        raise dialect.fault("messages", "messages")
+    found = []
+    for place, message in enumerate(given):
+        if not isinstance(message, dict) or message.get("role") not in dialect.roles:
+            roles = ", ".join(dialect.roles)
+            raise dialect.fault("role", f"messages[{place}].role", roles=roles)
+        text = plain_text(message.get("content"), f"messages[{place}].content", dialect)
+        found.append({"role": message["role"], "content": text})
+    if not dialect.empty and not any(message["content"].strip() for message in found):
+        raise dialect.fault("empty", "messages")
+    return found
+
+
+def plain_text(content: object, name: str, dialect: Dialect) -> str:
+    """The text of a content: itself, or its parts of kind "text", a line each. ApiError: pictures, sounds, anything else."""
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
+    ):
+        content = "\n".join(part["text"] for part in content)
+    if not isinstance(content, str):
+        raise dialect.fault("text", name)
+    return content.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
+
+
+# --- answers -----------------------------------------------------------------------------------------------------------
+
+
+def usage(turns: Sequence[Turn]) -> dict:
+    prompt, answer = turns[0].prompt_tokens, sum(turn.answer_tokens for turn in turns)
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+def completion(head: Mapping, turns: Sequence[Turn], texts: Sequence[str]) -> dict:
+    """The whole answer; `head` has id, created and model."""
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": turn.finish_reason,
+        }
+        for index, (turn, text) in enumerate(zip(turns, texts, strict=True))
+    ]
+    return {**head, "object": "chat.completion", "choices": choices, "usage": usage(turns)}
+
+
+class ChunkWriter:
+    """The events of a streamed answer: for each choice `start`, every `piece`, `end`; then `last`."""
+
+    def __init__(self, head: Mapping, request: ChatRequest):
+        self.head, self.request = {**head, "object": "chat.completion.chunk"}, request
+
+    def start(self, index: int) -> bytes:
+        return self._choice(index, {"role": "assistant", "content": "", "refusal": None})
+
+    def piece(self, index: int, text: str) -> bytes:
+        return self._choice(index, {"content": text})
+
+    def end(self, index: int) -> bytes:
+        return self._choice(index, {}, self.request.turns[index].finish_reason)
+
+    def last(self) -> bytes:
+        told = b""
+        if self.request.with_usage:
+            told = event(self.head | {"choices": [], "usage": usage(self.request.turns)})
+        return told + DONE
+
+    def _choice(self, index: int, delta: dict, reason: str | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return event(self.head | {"choices": [choice]} | ({"usage": None} if self.request.with_usage else {}))
+
+
+def event(value: Mapping) -> bytes:
+    """One server-sent event."""
+    return b"data: " + compact(value) + b"\n\n"
+
+
+def compact(value: Mapping) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,374 @@
+"""Lessons 09, 13 and 14 as one command each, in as many processes as `accelerate launch` starts (`afina train`).
+
+    afina train gpt --config train/gpt.yaml
+    accelerate launch --config_file train/accelerate/processes.yaml -m afina.cli train gpt --config train/gpt.yaml
+
+`batch_size` is that of all processes together: however many share it, the examples of a step and so the losses are the same.
+While it runs, checkpoints lie in `<out>.partial/`; killed, the same command goes on from the last whole one. `out` appears whole
+at the end, with `training.json`: what was asked, in how many processes, each loss.
+
+Sources: https://huggingface.co/docs/accelerate (launching, FSDP, DeepSpeed, checkpointing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType
+
+from afina import compat, whole
+from afina.errors import CourseError
+from afina.gpt.loader import read_documents
+from afina.gpt.model import GPT, GPTConfig, next_token_loss
+from afina.gpt.tokenizer import load_tokenizer, save_tokenizer
+from afina.gpt.train import Recipe, batch_of, evaluate, learning_rate_at, make_optimizer, windows
+from afina.gpt.weights import save_gpt
+from afina.ptbr import decimal
+from afina.runtime import Runtime, course_root
+from afina.scale.job import JOBS, BertJob, GPTJob, Job, SftJob, read_job
+
+KEPT = 2  # checkpoints
+FSDP_WRAPS = ["Block"]  # what FSDP wraps one by one in our GPT
+
+
+def _place(name: str) -> Path | str:
+    """A file or folder here or in the course; else the name as it is, which may be a model's on the hub."""
+    for path in (Path(name), course_root() / name):
+        if path.exists():
+            return path
+    return name
+
+
+def _file(name: str) -> Path:
+    return Path(_place(name))
+
+
+def _share(name: str, total: int, processes: int) -> int:
+    if total % processes:
+        raise CourseError(
+            f"{name} é {total}, e {processes} processos não o dividem em partes iguais.",
+            f"Use um múltiplo de {processes}: ele é o total de todos os processos.",
+            where="afina train",
+        )
+    return total // processes
+
+
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+
+def run(kind: str, job: Job, force: bool = False) -> Path:
+    """Do the job in the processes that were launched; returns `job.out`, which the first of them makes."""
+    out = Path(job.out)
+    work = out.with_name(out.name + ".partial")
+    ours = not torch.distributed.is_initialized()  # Ray brings its own process group
+    on_cpu = Runtime.here(show=False).device == "cpu"
+    if on_cpu:  # else process 1 works on "cpu:1", a name that torch.load does not know when Trainer resumes
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    state = PartialState(cpu=on_cpu)
+    if whole.mend(out).exists() and not force:
+        raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
+    asked = {"kind": kind} | asdict(job)
+    try:
+        with state.main_process_first():
+            if state.is_main_process:
+                _open(work, asked)
+        state.wait_for_everyone()
+        start = time.perf_counter()
+        report = _ROADS[kind](job, work, state)
+        if state.is_main_process:
+            seconds = time.perf_counter() - start
+            about = {
+                "job": asked,
+                "processes": state.num_processes,
+                "threads": torch.get_num_threads(),
+                "device": state.device.type,
+                **report,
+                "seconds": round(seconds, 2),
+            }
+            whole.write(work / "model" / "training.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+            whole.put(work / "model", out)
+            whole.discard(work)
+            _say(state, f"pronto em {seconds:.0f} s, {state.num_processes} processo(s): {out}")
+        state.wait_for_everyone()
+    finally:
+        if ours and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
+    return out
+
+
+def _open(work: Path, asked: dict) -> None:
+    """Make the folder of a new run, or check that the one there was begun by the same job."""
+    note = whole.mend(work) / "job.json"
+    if not os.path.lexists(work):
+        with whole.new_folder(work) as aside:
+            whole.write(aside / note.name, json.dumps(asked, indent=1) + "\n")
+        return
+    if not note.is_file():
+        raise CourseError(
+            "os pontos salvos ficariam aqui, e já há outra coisa com este nome.",
+            "Tire-a daqui, ou use outro out.",
+            where=work,
+        )
+    begun = json.loads(note.read_text(encoding="utf-8"))
+    if other := [name for name, value in asked.items() if begun.get(name) != value]:
+        was = ", ".join(f"{name} era {begun.get(name)!r}, agora é {asked[name]!r}" for name in other)
+        raise CourseError(
+            f"há pontos salvos de outra corrida: {was}.",
+            "Volte à configuração dela, apague a pasta para começar de novo, ou use outro out.",
+            where=work,
+        )
+
+
+def _say(state: PartialState, text: str) -> None:
+    if state.is_main_process:
+        print(text, flush=True)
+
+
+def _whole_checkpoints(folder: Path, last_part: str) -> list[Path]:
+    """Checkpoints from old to new. A part written last is missing from one that was cut off: that one is removed."""
+    found = sorted(folder.glob("checkpoint-*[0-9]"), key=lambda path: int(path.name.rpartition("-")[2]))
+    good = []
+    for path in found:
+        try:
+            json.loads((path / last_part).read_text(encoding="utf-8"))
+            good.append(path)
+        except (OSError, ValueError):
+            whole.discard(path)
+    return good
+
+
+# --- lesson 09 -------------------------------------------------------------------------------------------------------
+
+
+def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
+    precision = {"fp32": "no"}.get(Runtime.here(show=False).precision, Runtime.here(show=False).precision)
+    accelerator = Accelerator(cpu=state.device.type == "cpu", mixed_precision=precision)
+    tokenizer = load_tokenizer(_file(job.tokenizer))
+    rows = windows(tokenizer, read_documents(_file(job.corpus)), job.context)
+    held_out = windows(tokenizer, read_documents(_file(job.validation)), job.context)
+    if len(held_out) < job.validation_rows or len(rows) < job.batch_size:
+        raise CourseError(
+            f"há {len(rows)} janelas de treino e {len(held_out)} de validação: poucas.",
+            "Dê mais texto, ou diminua context, batch_size ou validation_rows.",
+            where=job.corpus,
+        )
+    share = _share("batch_size", job.batch_size, state.num_processes)
+    measured = _share("validation_rows", job.validation_rows, state.num_processes)
+    my_held_out = [held_out[n] for n in range(state.process_index * measured, (state.process_index + 1) * measured)]
+    warmup, every = job.warmup, job.save_every
+    recipe = Recipe(job.steps, job.batch_size, job.learning_rate, warmup, evaluate_every=every, seed=job.seed)
+    torch.manual_seed(job.seed)
+    config = GPTConfig(len(tokenizer), job.context, job.d_model, job.n_heads, job.n_layers, job.dropout)
+    model = GPT(config)
+    compat.wrap_by_fsdp(model, FSDP_WRAPS)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:  # it reads the batch from a loader, and we have none
+        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
+    model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
+    diary = _resume(accelerator, work)
+    begun = len(diary)
+    mine = slice(state.process_index * share, (state.process_index + 1) * share)
+    for entry in _steps(accelerator, model, optimizer, rows, recipe, begun, mine):
+        diary.append(entry)
+        if entry["step"] % job.save_every == 0 or entry["step"] == job.steps:
+            loss = torch.tensor(evaluate(accelerator.unwrap_model(model), my_held_out), device=state.device)
+            entry["validation_loss"] = accelerator.reduce(loss, "mean").item()
+            _save(accelerator, work, diary)
+            losses = f"perda {decimal(entry['loss'])}, validação {decimal(entry['validation_loss'])}"
+            _say(state, f"passo {entry['step']} de {job.steps}: {losses}")
+    weights = accelerator.get_state_dict(model)  # whole, also where FSDP cut them
+    if state.is_main_process:
+        one = GPT(config)
+        one.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()})
+        save_gpt(one, work / "model")
+        save_tokenizer(tokenizer, work / "model" / "tokenizer.json")
+    return {
+        "losses": [entry["loss"] for entry in diary],
+        "validation_losses": {entry["step"]: entry["validation_loss"] for entry in diary if "validation_loss" in entry},
+        "resumed_after": begun,
+        "examples": (job.steps - begun) * job.batch_size,
+    }
+
+
+def _steps(accelerator, model, optimizer, rows, recipe: Recipe, begun: int, mine: slice) -> Iterator[dict]:
+    """The loop of lesson 09, in which each process takes its part of the batch and Accelerate averages the gradients."""
+    for step in range(begun, recipe.steps):
+        torch.manual_seed(recipe.seed + step + 1_000_003 * accelerator.process_index)  # dropout: its own in each part
+        model.train()
+        inputs, targets = (part[mine].to(accelerator.device) for part in batch_of(step, rows, recipe))
+        loss = next_token_loss(model(inputs), targets)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, recipe)
+        optimizer.step()
+        optimizer.zero_grad()
+        yield {"step": step + 1, "loss": accelerator.reduce(loss.detach().clone(), "mean").item()}
+
+
+def _save(accelerator: Accelerator, work: Path, diary: list[dict]) -> None:
+    """Everything that training needs, aside; then the first process gives it its name."""
+    place = work / "checkpoints" / f"checkpoint-{len(diary)}"
+    aside = place.with_name(place.name + ".partial")
+    if accelerator.is_main_process:
+        whole.discard(aside)
+        aside.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(aside))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        whole.write(aside / "diary.json", json.dumps(diary))
+        whole.put(aside, place)
+        for old in _whole_checkpoints(place.parent, "diary.json")[:-KEPT]:
+            whole.discard(old)
+
+
+def _resume(accelerator: Accelerator, work: Path) -> list[dict]:
+    """The diary of the steps done, with model and optimizer as they were then."""
+    with PartialState().main_process_first():
+        found = _whole_checkpoints(work / "checkpoints", "diary.json")
+    if not found:
+        return []
+    accelerator.load_state(str(found[-1]))
+    return json.loads((found[-1] / "diary.json").read_text(encoding="utf-8"))
+
+
+# --- lessons 13 and 14 -----------------------------------------------------------------------------------------------
+
+
+def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
+    from transformers import BertTokenizerFast
+
+    from afina.tune import bert  # the GPT by hand needs none of this, and starts in half the time
+
+    source = _place(job.model)
+    model, tokenizer = bert.classifier(source, seed=job.seed), BertTokenizerFast.from_pretrained(source)
+    texts, labels = bert.read_reviews("train")
+    tuned = bert.fine_tune(
+        model,
+        tokenizer,
+        (texts[: job.examples or None], labels[: job.examples or None]),
+        bert.read_reviews("validation"),
+        epochs=job.epochs,
+        learning_rate=job.learning_rate,
+        sampling="random",  # grouping by length would group the part of each process: another order for each number of them
+        seed=job.seed,
+        checkpoints=_trainer_folder(work, state),
+        save_to=work / "model",
+        callbacks=[bert.Teller()],
+        per_device_train_batch_size=_share("batch_size", job.batch_size, state.num_processes),
+        logging_steps=1,
+        save_steps=job.save_every,
+    )
+    scores = [row["eval_accuracy"] for row in tuned.history if "eval_accuracy" in row]
+    losses = [row["loss"] for row in tuned.history if "loss" in row]
+    return {"losses": losses, "validation_accuracy": scores, "resumed_after": tuned.resumed_after}
+
+
+def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
+    from afina.tune import bert, sft
+
+    if job.load_in_4bit and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise CourseError(
+            "o FSDP reparte pesos de 16 ou 32 bits, e load_in_4bit os guarda em 4.",
+            "Use load_in_4bit: false, ou train/accelerate/processes.yaml.",
+            where="afina train sft",
+        )
+    model, tokenizer = sft.load_for_sft(
+        _place(job.model),
+        job.max_seq_length,
+        job.load_in_4bit,
+        sft.LoraSettings(job.rank, job.alpha, modules_to_save=("embed_tokens",) if job.train_embeddings else ()),
+        seed=job.seed,
+    )
+    same = (
+        "epochs",
+        "max_steps",
+        "accumulation",
+        "learning_rate",
+        "warmup_steps",
+        "max_seq_length",
+        "save_every",
+        "seed",
+    )
+    settings = sft.TrainSettings(
+        **{name: getattr(job, name) for name in same},
+        batch_size=_share("batch_size", job.batch_size, state.num_processes),
+        sampling="random",
+    )
+    trained = sft.train(
+        model,
+        tokenizer,
+        _asked(job, work, state, tokenizer),
+        settings,
+        checkpoints=_trainer_folder(work, state),
+        save_to=work / "model",
+        callbacks=[bert.Teller()],
+    )
+    return {"losses": trained.losses, "resumed_after": trained.resumed_after, "rows": str(trained.prepared)}
+
+
+def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict[str, str]]:
+    """The first `rows` of the shard that fit whole, each asked in the phrasing whose turn it is, as in lesson 14."""
+    from afina.data.catalog import prep
+    from afina.tune import sft
+
+    place = _file(job.data)
+    if place.suffix != ".jsonl":
+        with state.main_process_first():  # the others find it done
+            prep(place, work / "catalogue", shard_rows=10_000_000, formats=["jsonl"], progress=False)
+        place = work / "catalogue" / "train-00000.jsonl"
+    fitting: list[dict[str, str]] = []
+    for row in sft.read_shard(place):
+        row |= sft.add_question_column(row, len(fitting))
+        columns = sft.formatting_prompts_func({name: [row[name]] for name in row}, tokenizer.eos_token)
+        if len(tokenizer(columns["text"][0], verbose=False)["input_ids"]) <= job.max_seq_length:
+            fitting.append({"prompt": columns["prompt"][0], "completion": columns["completion"][0]})
+        if len(fitting) == job.rows:
+            break
+    return fitting
+
+
+def _trainer_folder(work: Path, state: PartialState) -> Path:
+    """Where Trainer keeps its checkpoints, without those that a kill cut off."""
+    folder = work / "checkpoints"
+    with state.main_process_first():
+        _whole_checkpoints(folder, "trainer_state.json")
+    return folder
+
+
+_ROADS: dict[str, Callable[..., dict]] = {"gpt": _gpt, "bert": _bert, "sft": _sft}
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="afina train",
+        description="Treina como na aula 09 (gpt), 13 (bert) ou 14 (sft). Morto no meio, o mesmo comando continua.",
+        epilog="Em vários processos ou GPUs: accelerate launch --config_file train/accelerate/processes.yaml "
+        "-m afina.cli train gpt --config train/gpt.yaml (ou fsdp.yaml, deepspeed.yaml). "
+        "Em um cluster: sbatch train/job.slurm gpt train/gpt.yaml, ou python train/job_ray.py gpt train/gpt.yaml.",
+    )
+    parser.add_argument("kind", choices=JOBS, help="o que treinar")
+    parser.add_argument("--config", help="YAML com o que muda em relação à aula; os do curso estão em train/")
+    parser.add_argument("--out", help="onde gravar, no lugar do out da configuração")
+    parser.add_argument("--force", action="store_true", help="refaz um treino que já terminou")
+    parser.add_argument("--check", action="store_true", help="só confere a configuração")
+    args = parser.parse_args(argv)
+    job = read_job(args.kind, args.config)
+    if args.out:
+        job = type(job)(**(asdict(job) | {"out": args.out}))
+    if args.check:
+        print(json.dumps(asdict(job), indent=1, ensure_ascii=False))
+        return 0
+    run(args.kind, job, args.force)
+    return 0

@@ -1,0 +1,203 @@
+"""One call that loads a language model ready to tune: on CUDA Unsloth's `FastLanguageModel`, elsewhere transformers and PEFT.
+
+Sources: Hu et al. (2021), "LoRA", arXiv 2106.09685; Dettmers et al. (2023), "QLoRA", arXiv 2305.14314.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from afina import compat
+from afina.errors import CourseError
+from afina.runtime import SEED, Runtime
+from afina.tune.quiet import quiet
+
+EVERY_MATRIX = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """What the adapter is: rank, scale (alpha / r multiplies its output), dropout and the matrices it sits beside.
+
+    `modules_to_save` are trained whole, as copies: ("embed_tokens",) for a base that hardly knows the words of the task.
+    """
+
+    r: int = 16
+    alpha: int = 16
+    dropout: float = 0.0
+    target_modules: Sequence[str] = EVERY_MATRIX
+    modules_to_save: Sequence[str] = ()
+
+
+def load_for_sft(
+    model: str | Path,
+    max_seq_length: int,
+    load_in_4bit: bool,
+    lora: LoraSettings | None = LoraSettings(),
+    gradient_checkpointing: bool = False,
+    seed: int = SEED,
+):
+    """(model, tokenizer) ready to train: the base frozen (in NF4 with `load_in_4bit`) and a new adapter; all weights with `lora=None`.
+
+    `model` is a folder or a hub name. `gradient_checkpointing` recomputes activations instead of keeping them: less memory,
+    more time. CourseError when the model is not there, does not fit these settings, or needs a GPU that is absent.
+    """
+    if lora is None and load_in_4bit:
+        raise CourseError(
+            "pesos de 4 bits não treinam: não dá para somar um passo pequeno a um número de 4 bits.",
+            "Use lora=LoraSettings(), que treina um adaptador ao lado, ou load_in_4bit=False.",
+            where="load_for_sft",
+        )
+    on_cuda = Runtime.here(show=False).device == "cuda"
+    if not on_cuda and str(model).startswith("unsloth/"):
+        raise CourseError(
+            f"{model} vem pronto para GPU (Unsloth, 4 bits), e aqui não há CUDA.",
+            "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'.",
+            where="load_for_sft",
+        )
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes: Accelerate, without Unsloth
+    road = _load_unsloth if on_cuda and lora is not None and alone else _load_peft
+    try:
+        with model_errors(model), quiet():
+            torch.manual_seed(seed)  # LoRA's A is random
+            loaded, tokenizer = road(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        remedy = "Use um modelo menor." if load_in_4bit else "Use load_in_4bit=True, ou um modelo menor."
+        raise CourseError("faltou memória para carregar o modelo.", remedy, where="load_for_sft") from error
+    limit = loaded.config.max_position_embeddings
+    if max_seq_length > limit:
+        raise CourseError(
+            f"max_seq_length={max_seq_length}, e este modelo lê até {limit} tokens.",
+            f"Use max_seq_length={limit} ou menos.",
+            where="load_for_sft",
+        )
+    there = {name.rpartition(".")[2] for name, _ in loaded.named_modules()}
+    if lora and (unknown := {*lora.target_modules, *lora.modules_to_save} - there):  # PEFT passes over these in silence
+        raise CourseError(
+            f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}.",
+            f"Os nomes usuais são {', '.join(EVERY_MATRIX)}, e embed_tokens em modules_to_save.",
+            where="load_for_sft",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded.generation_config.pad_token_id = tokenizer.pad_token_id
+    loaded.generation_config.eos_token_id = tokenizer.eos_token_id
+    return loaded, tokenizer
+
+
+def _load_unsloth(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed):
+    from unsloth import FastLanguageModel  # asks for CUDA the moment it is imported
+
+    loaded, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=str(model),
+        max_seq_length=max_seq_length,
+        dtype=None,  # bfloat16 where the GPU has it, else float16
+        load_in_4bit=load_in_4bit,
+    )
+    loaded = FastLanguageModel.get_peft_model(
+        loaded,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        modules_to_save=list(lora.modules_to_save) or None,
+        bias="none",
+        use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
+        random_state=seed,
+    )
+    return loaded, tokenizer
+
+
+def _load_peft(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed):
+    from peft import LoraConfig, get_peft_model
+
+    loaded, tokenizer = load_base(model, load_in_4bit)
+    if gradient_checkpointing:
+        loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        loaded.enable_input_require_grads()
+    if lora is not None:
+        config = LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(lora.target_modules),
+            modules_to_save=list(lora.modules_to_save) or None,
+            ensure_weight_tying=bool(lora.modules_to_save) and loaded.config.tie_word_embeddings,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        loaded = get_peft_model(loaded, config)
+    return loaded, tokenizer
+
+
+def load_base(model: str | Path, load_in_4bit: bool = False):
+    """(model, tokenizer) with transformers alone: float32, or NF4 with double quantisation through bitsandbytes."""
+    runtime = Runtime.here(show=False)
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[runtime.precision]
+    here = {"": torch.cuda.current_device()} if runtime.device == "cuda" else runtime.device  # each process its own GPU
+    options = {"dtype": torch.float32, "device_map": here}
+    if load_in_4bit:
+        options["dtype"] = dtype
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+        )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, **options)
+    compat.keep_4bit_weights(loaded)
+    return loaded, tokenizer
+
+
+def for_inference(model) -> None:
+    """Ready to write: dropout off and, with Unsloth, its faster decoding."""
+    if "unsloth" in sys.modules:
+        sys.modules["unsloth"].FastLanguageModel.for_inference(model)
+    model.eval()
+
+
+@contextlib.contextmanager
+def model_errors(model: str | Path) -> Iterator[None]:
+    """What a library says about a model it cannot load, as one Portuguese sentence."""
+    try:
+        yield
+    except (OSError, ImportError, ValueError, SafetensorError) as error:
+        if isinstance(error, CourseError):
+            raise
+        here = isinstance(model, Path) or Path(model).exists()
+        if here and not (Path(model) / "config.json").is_file():
+            raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", model) from error
+        if isinstance(error, OSError) and not here:
+            raise CourseError(
+                "este modelo não está nesta máquina, e não consegui baixá-lo.",
+                "Confira o nome e a internet; sem rede, use um modelo de rt.models.",
+                where=model,
+            ) from error
+        if isinstance(error, ImportError) or "target modules" in str(error).lower():
+            remedy = (
+                "Instale o que falta com `make setup`."
+                if isinstance(error, ImportError)
+                else f"Os nomes usuais são {', '.join(EVERY_MATRIX)}."
+            )
+            raise CourseError(str(error).splitlines()[0], remedy, where=model) from error
+        if isinstance(error, OSError | SafetensorError) or "tokenizer" in str(error).lower():
+            raise CourseError(
+                "falta um arquivo deste modelo, ou ele está estragado.",
+                "Copie a pasta de novo; os modelos do curso, `make models` refaz.",
+                where=model,
+            ) from error
+        raise
+
+
+def lacks_memory(error: Exception) -> bool:
+    # the last is what torch says on a CPU
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "you tried to allocate" in str(error)

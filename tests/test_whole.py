@@ -1,0 +1,307 @@
+"""Whole or absent: every writer is killed at each of its steps, and what it leaves is the old thing or the new one, never a part."""
+
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from afina import whole
+from afina.errors import CourseError
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer is killed in a fork of this process")
+STEPS = ("replace", "rename", "unlink")  # of os; the swap and the removal of a tree are counted too
+
+
+class Steps:
+    """Count the moves that a writer makes, and kill this process before or after one of them."""
+
+    def __init__(self, kill_at=None, after=False):
+        self.count, self.kill_at, self.after = 0, kill_at, after
+
+    def watch(self, module, name):
+        act = getattr(module, name)
+
+        def watched(*args, **kwargs):
+            self.count += 1
+            mine = self.count == self.kill_at
+            if mine and not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = act(*args, **kwargs)
+            if mine:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(module, name, watched)
+
+    def watch_all(self):
+        for name in STEPS:
+            self.watch(os, name)
+        self.watch(whole, "swap")
+        self.watch(shutil, "rmtree")
+
+
+def in_a_fork(act):
+    """Run `act` in a copy of this process; its exit code, or minus the signal that killed it."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def count_steps(write):
+    """How many moves `write` makes: counted in a fork, which tells through a pipe."""
+    out, into = os.pipe()
+
+    def counted():
+        steps = Steps()
+        steps.watch_all()
+        write()
+        os.write(into, steps.count.to_bytes(2, "little"))
+
+    assert in_a_fork(counted) == 0
+    os.close(into)
+    with os.fdopen(out, "rb") as pipe:
+        return int.from_bytes(pipe.read(), "little")
+
+
+def no_swap(monkeypatch):
+    monkeypatch.setattr(whole, "swap", lambda one, other: False)
+
+
+@pytest.fixture(params=["swap", "two steps"])
+def system(request, monkeypatch):
+    """The file system's own swap, and a system that has none (Windows, some network disks)."""
+    if request.param == "two steps":
+        no_swap(monkeypatch)
+    return request.param
+
+
+def write_folder(path, word):
+    with whole.new_folder(path) as aside:
+        for name in "ab":
+            (aside / name).write_text(word)
+
+
+def read_folder(path):
+    return {one.name: one.read_text() for one in sorted(path.iterdir())}
+
+
+def write_by_hand(path, word):
+    made = path.with_name("work in progress")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    for name in "ab":
+        (made / name).write_text(word)
+    whole.put(made, path)
+
+
+WRITERS = {
+    "new_folder": (write_folder, read_folder),
+    "put": (write_by_hand, read_folder),
+    "write": (lambda path, word: whole.write(path, word * 3), lambda path: path.read_text()),
+}
+
+
+@needs_fork
+@pytest.mark.parametrize("writer", WRITERS)
+def test_killed_at_any_step_it_is_the_old_or_the_new(tmp_path, system, writer):
+    write, read = WRITERS[writer]
+    path = tmp_path / "out"
+    write(path, "old")
+    old = read(path)
+    write(tmp_path / "other", "new")
+    new = read(tmp_path / "other")
+    whole.discard(tmp_path / "other")
+    shutil.rmtree(tmp_path / "work in progress", ignore_errors=True)
+    total = count_steps(lambda: [write(tmp_path / "counted", word) for word in "xy"])
+    assert total >= 2
+    seen = set()
+    for after in (False, True):
+        for step in range(1, total + 1):
+            write(path, "old")
+
+            def killed(step=step, after=after):
+                Steps(step, after).watch_all()
+                write(path, "new")
+
+            code = in_a_fork(killed)
+            assert code in (0, -signal.SIGKILL)
+            if system == "swap":
+                assert read(path) in (old, new), "the name is never without a whole thing, also before `mend`"
+            whole.mend(path)
+            assert read(path) in (old, new)
+            seen.add((code, read(path) == new))
+    assert {code for code, _ in seen} == {0, -signal.SIGKILL}, "some steps were real, and some beyond the last"
+    write(path, "new")
+    assert read(path) == new
+    left = {one.name for one in tmp_path.iterdir()} - {"out", "counted", "work in progress"}
+    assert left == set(), "the next write clears what the killed ones left"
+
+
+def test_an_error_between_the_two_steps_puts_the_old_one_back(tmp_path, monkeypatch):
+    no_swap(monkeypatch)
+    path = tmp_path / "out"
+    write_folder(path, "old")
+    real, calls = os.rename, []
+
+    def second_fails(one, other):
+        calls.append(other)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "the disk is gone")
+        real(one, other)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(OSError, match="gone"):
+        write_folder(path, "new")
+    assert read_folder(path) == {"a": "old", "b": "old"}
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, SystemExit])
+def test_an_interrupted_block_leaves_the_old_thing_and_nothing_else(tmp_path, stop):
+    whole.write(tmp_path / "file", "old")
+    write_folder(tmp_path / "folder", "old")
+    with pytest.raises(stop), whole.new_file(tmp_path / "file") as file:
+        file.write("new")
+        raise stop
+    with pytest.raises(stop), whole.new_folder(tmp_path / "folder") as aside:
+        (aside / "a").write_text("new")
+        raise stop
+    assert (tmp_path / "file").read_text() == "old" and read_folder(tmp_path / "folder")["a"] == "old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_names_of_people_are_never_taken(tmp_path):
+    mine = ["out.old", "out.partial", "out.tmp", ".out", "out~", ".afina", ".afina-notes.out"]
+    for name in mine:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keep").write_text("mine")
+    for word in ("one", "two"):
+        write_folder(tmp_path / "out", word)
+    for name in mine:
+        assert (tmp_path / name / "keep").read_text() == "mine"
+
+
+def test_a_folder_of_another_kind_and_a_file_are_not_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("mine")
+    with (
+        pytest.raises(CourseError, match="não vou apagar nada"),
+        whole.new_folder(tmp_path / "photos", ["config.json"]),
+    ):
+        pass
+    whole.write(tmp_path / "file", "mine")
+    with pytest.raises(NotADirectoryError):
+        write_folder(tmp_path / "file", "new")
+    whole.write(tmp_path / "made", "new")
+    with pytest.raises(NotADirectoryError):  # a folder in the way of a file
+        whole.put(tmp_path / "made", tmp_path / "photos")
+    (tmp_path / "made").unlink()
+    assert (tmp_path / "photos" / "me.jpg").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "photos"]
+
+
+def test_an_interrupted_write_is_known_until_it_is_mended(tmp_path):
+    write_folder(tmp_path / "out", "old")
+    with whole.new_folder(tmp_path / "out"):
+        assert not whole.interrupted(tmp_path / "out")  # its process lives
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left = tmp_path / f".afina-{int(ended.stdout)}-0123abcd.out"
+    left.mkdir()
+    assert whole.interrupted(tmp_path / "out") and not whole.interrupted(tmp_path / "other")
+    whole.mend(tmp_path / "out")
+    assert not left.exists() and not whole.interrupted(tmp_path / "out")
+
+
+def test_a_running_writer_keeps_its_folder_while_another_clears(tmp_path):
+    with whole.new_folder(tmp_path / "out") as aside:
+        (aside / "a").write_text("first")
+        whole.mend(tmp_path / "out")  # as another process would, before its own write
+        write_folder(tmp_path / "out", "second")
+        assert (aside / "a").read_text() == "first"
+    assert read_folder(tmp_path / "out") == {"a": "first"}
+
+
+def test_permissions_and_links_stay_as_they_were(tmp_path):
+    path = whole.write(tmp_path / "file", "old")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask(), (
+        "the system's usual permissions, not a temporary file's"
+    )
+    path.chmod(0o640)
+    whole.write(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    write_folder(tmp_path / "folder", "old")
+    (tmp_path / "folder").chmod(0o750)
+    write_folder(tmp_path / "folder", "new")
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750
+    (tmp_path / "link").symlink_to("file")
+    whole.write(tmp_path / "link", "through the link")
+    assert (tmp_path / "link").is_symlink() and path.read_text() == "through the link"
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_discard_removes_a_link_and_not_what_it_points_to(tmp_path):
+    write_folder(tmp_path / "folder", "mine")
+    (tmp_path / "link").symlink_to("folder")
+    whole.discard(tmp_path / "link")
+    whole.discard(tmp_path / "nothing")
+    assert read_folder(tmp_path / "folder")["a"] == "mine" and not (tmp_path / "link").is_symlink()
+
+
+def test_windows_refusals_are_waited_for(monkeypatch):
+    monkeypatch.setattr(whole.os, "name", "nt")
+    monkeypatch.setattr(whole.time, "sleep", lambda _: None)
+    refusals = [PermissionError(13, "another program reads it")] * 3
+
+    def act():
+        if refusals:
+            raise refusals.pop()
+
+    whole.patiently(act)
+    assert refusals == []
+    monkeypatch.setattr(whole.os, "name", "posix")
+    refusals.append(PermissionError(13, "not yours"))
+    with pytest.raises(PermissionError):
+        whole.patiently(act)
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path = whole.write(tmp_path / "file", "old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(whole.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        whole.write(path, "new")
+    assert path.read_text() == "old" and [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_processes_that_write_one_folder_leave_one_of_the_two(tmp_path):
+    code = (
+        "import sys; from afina import whole\n"
+        "for n in range(40):\n"
+        "    with whole.new_folder(sys.argv[1]) as aside:\n"
+        "        [(aside / name).write_text(sys.argv[2]) for name in 'ab']\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out"), word]) for word in ("one", "two")]
+    codes = [process.wait(60) for process in running]
+    assert len(set(read_folder(tmp_path / "out").values())) == 1
+    assert codes == [0, 0]
+    assert [one.name for one in Path(tmp_path).iterdir()] == ["out"]
