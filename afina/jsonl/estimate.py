@@ -52,7 +52,7 @@ def estimates(
     return sorted(answers, key=lambda answer: (answer.usd is None, answer.usd or 0))
 
 
-def table(file: str | Path, answers: list[Estimate]) -> str:
+def cost_table(file: str | Path, answers: list[Estimate]) -> str:
     """The estimates of one file side by side, for people."""
     first = answers[0]
     lines = [f"{file}: {plural(first.examples, 'exemplo')}, {number(first.tokens)} tokens ({first.tokens_label})"]
@@ -81,5 +81,5 @@ def main(argv: list[str]) -> int:
     elif args.model:
         print(answers[0])
     else:
-        print(table(args.file, answers))
+        print(cost_table(args.file, answers))
     return 0

@@ -13,7 +13,7 @@ import argparse
 import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -118,22 +118,17 @@ def _read_all(
     summaries: list[FileSummary], form: Format, model: Model, count: Exact | Estimated, findings: Findings
 ) -> tuple[int, int]:
     """Check every file to its end; return how many validation lines and questions are in the training file."""
-    prints = Fingerprints()
-    prompts = Fingerprints() if len(summaries) > 1 else None
-    try:
-        for summary in summaries:
-            _read(summary, form, model, count, findings, prints, prompts)
-        return _note_repeats(findings, summaries, prints, prompts)
-    except OSError as error:
-        if isinstance(error, CourseError):
-            raise
-        reason = error.strerror or str(error)
-        problem, remedy = f"a leitura parou no meio ({reason}).", "Confira o disco e tente de novo."
-        raise CourseError(problem, remedy, summaries[0].file) from error
-    finally:
-        prints.close()
-        if prompts is not None:
-            prompts.close()
+    with closing(Fingerprints()) as prints, closing(Fingerprints()) as questions:
+        prompts = questions if len(summaries) > 1 else None
+        try:
+            for summary in summaries:
+                _read(summary, form, model, count, findings, prints, prompts)
+            return _note_repeats(findings, summaries, prints, questions)
+        except OSError as error:
+            if isinstance(error, CourseError):
+                raise
+            problem = f"a leitura parou no meio ({error.strerror or error})."
+            raise CourseError(problem, "Confira o disco e tente de novo.", summaries[0].file) from error
 
 
 def _read(
@@ -209,46 +204,46 @@ def _fingerprints(texts: list[bytes]) -> list[int]:
 
 
 def _note_repeats(
-    findings: Findings, summaries: list[FileSummary], prints: Fingerprints, prompts: Fingerprints | None
+    findings: Findings, summaries: list[FileSummary], prints: Fingerprints, questions: Fingerprints
 ) -> tuple[int, int]:
     """Note repeated lines and leaks; return how many validation lines and validation questions are in the training file."""
-    train = summaries[0]
-    border = train.lines  # positions from here on are validation lines
+    held_out = summaries[-1].file
+    train = summaries[0].file.replace("{", "{{").replace("}", "}}")  # it becomes part of a format
+    border = summaries[0].lines  # positions from here on are validation lines
     leaked: list[np.ndarray] = []
     for positions, firsts in prints.repeats():
         found, remedy = "a linha é igual à linha {}.", "Apague a repetição: ela só pesa no custo e no treino."
         for summary, mine, start in zip(summaries, (positions < border, firsts >= border), (0, border), strict=False):
-            _note_pairs(
-                findings, summary, "duplicate_line", positions[mine] - start, firsts[mine] - start, found, remedy, True
+            pairs = positions[mine] - start, firsts[mine] - start
+            summary.repeated += _note_pairs(
+                findings, summary.file, "duplicate_line", pairs, found, remedy, warning=True
             )
-            summary.repeated += int(np.count_nonzero(mine))
         leak = (positions >= border) & (firsts < border)
-        if leak.any():
-            leaked.append(positions[leak])
-            found = f"a linha também está no treino ({train.file}, linha {{}})."
-            remedy = "Retire-a de um dos dois: a validação só mede com exemplos que o modelo não viu."
-            _note_pairs(findings, summaries[1], "leak", positions[leak] - border, firsts[leak], found, remedy, False)
+        found = f"a linha também está no treino ({train}, linha {{}})."
+        remedy = "Retire-a de um dos dois: a validação só mede com exemplos que o modelo não viu."
+        _note_pairs(findings, held_out, "leak", (positions[leak] - border, firsts[leak]), found, remedy)
+        leaked.append(positions[leak])
     asked_before = 0
-    for positions, firsts in prompts.repeats() if prompts is not None else ():
+    for positions, firsts in questions.repeats():
         mine = (positions >= border) & (firsts < border)
         mine &= ~np.isin(positions, np.concatenate(leaked or [positions[:0]]))
-        found = f"a mesma pergunta está no treino ({train.file}, linha {{}}), com outra resposta."
-        remedy = "Deixe cada pergunta em um só dos arquivos."
-        _note_pairs(findings, summaries[1], "prompt_leak", positions[mine] - border, firsts[mine], found, remedy, True)
-        asked_before += int(np.count_nonzero(mine))
+        found = f"a mesma pergunta está no treino ({train}, linha {{}}), com outra resposta."
+        remedy, pairs = "Deixe cada pergunta em um só dos arquivos.", (positions[mine] - border, firsts[mine])
+        asked_before += _note_pairs(findings, held_out, "prompt_leak", pairs, found, remedy, warning=True)
     return sum(map(len, leaked)), asked_before
 
 
 def _note_pairs(
-    findings: Findings, summary: FileSummary, kind: str, lines: np.ndarray, others: np.ndarray, found: str, remedy: str,
-    warning: bool,
-) -> None:  # fmt: skip
-    """Note (line, other line) pairs, positions from 0, the lowest lines first; count those past the room that is left."""
-    room = max(findings.most - len(findings.kept), 3)
-    order = np.argsort(lines)[:room]
+    findings: Findings, file: str, kind: str, pairs: tuple[np.ndarray, np.ndarray], found: str, remedy: str,
+    warning: bool = False,
+) -> int:  # fmt: skip
+    """Note (line, other line) pairs, positions from 0, the lowest lines first; those past the room left are only counted."""
+    lines, others = pairs
+    order = np.argsort(lines)[: max(findings.most - len(findings.kept), 3)]
     for line, other in zip(lines[order].tolist(), others[order].tolist(), strict=True):
-        findings.note(summary.file, line + 1, kind, "", found.format(other + 1), remedy, warning)
-    findings.count(kind, "warning" if warning else "error", max(0, len(lines) - len(order)))
+        findings.note(file, line + 1, kind, "", found.format(other + 1), remedy, warning)
+    findings.count(kind, "warning" if warning else "error", len(lines) - len(order))
+    return len(lines)
 
 
 def _check_limits(findings: Findings, summaries: Sequence[FileSummary], model: Model) -> None:

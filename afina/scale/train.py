@@ -72,8 +72,11 @@ def run(kind: str, job: Job, force: bool = False) -> Path:
     if on_cpu:  # else process 1 works on "cpu:1", a name that torch.load does not know when Trainer resumes
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     state = PartialState(cpu=on_cpu)
-    if whole.mend(out).exists() and not force:
-        raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
+    if os.path.lexists(whole.mend(out)):
+        if not force:
+            raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
+        if not (out / "training.json").is_file():
+            raise CourseError("isto não é um treino, e não vou apagá-lo.", "Use outro out.", where=out)
     asked = {"kind": kind} | asdict(job)
     try:
         with state.main_process_first():

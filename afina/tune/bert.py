@@ -212,7 +212,7 @@ def classifier(
 
     `options` go to the library, such as attn_implementation="eager".
     """
-    if isinstance(source, Path) and not (source / "config.json").is_file():
+    if isinstance(source, Path) and not (whole.mend(source) / "config.json").is_file():
         raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", where=source)
     torch.manual_seed(seed)  # the new head is random
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}

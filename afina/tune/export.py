@@ -106,7 +106,7 @@ def _unpacked(weight: torch.Tensor) -> torch.Tensor:
 
 def save(model, tokenizer, folder: Path, card: str = "") -> Path:
     """Write model (or only its adapter, where it has one), tokenizer and card as a folder of safetensors; whole or not at all."""
-    with whole.new_folder(folder) as aside, quiet():
+    with whole.new_folder(folder, marks=("config.json", "adapter_config.json")) as aside, quiet():
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         (aside / "README.md").unlink(missing_ok=True)  # PEFT's own empty card
@@ -121,7 +121,7 @@ def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = N
     `base` is for one whose base has moved; `load_in_4bit` for one that was trained beside a base in 4 bits, if the same
     logits are wanted; `to_train` for one that goes on learning from where it stopped.
     """
-    folder = Path(folder)
+    folder = whole.mend(folder)
     settings = folder / "adapter_config.json"
     with quiet():
         if not settings.is_file():

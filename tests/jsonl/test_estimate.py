@@ -6,7 +6,7 @@ import pytest
 
 from afina.errors import CourseError
 from afina.jsonl import chat_example, cost, estimate, validate, write_jsonl
-from afina.jsonl.estimate import estimates, main
+from afina.jsonl.estimate import cost_table, estimates, main
 
 
 def test_command_line(tmp_path, capsys):
@@ -35,8 +35,13 @@ def test_a_file_and_its_number_of_tokens_cost_the_same(tmp_path):
 def test_models_come_by_price_and_those_without_one_last(tmp_path):
     path = tmp_path / "t.jsonl"
     write_jsonl(path, [chat_example(f"pergunta {i}", "resposta") for i in range(20)])
-    prices = [answer.usd for answer in estimates(path)]
+    answers = estimates(path)
+    prices = [answer.usd for answer in answers]
     assert prices == sorted(prices, key=lambda usd: (usd is None, usd or 0)) and len(prices) > 1
+    lines = cost_table(path, answers).splitlines()
+    assert len(lines) == len(answers) + 2 and lines[0].startswith(f"{path}: 20 exemplos")
+    assert [answer.model for answer in answers] == [line.split()[0] for line in lines[1:-1]]
+    assert estimates(path, "gpt-4.1", epochs=2) == [estimate(path, "gpt-4.1", epochs=2)]
 
 
 def test_what_is_neither_file_nor_tokens_is_refused(tmp_path):

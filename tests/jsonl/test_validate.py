@@ -56,6 +56,17 @@ def test_repeats_and_leaks(tmp_path):
     assert (report.leaks, report.prompt_leaks, report.train.repeated) == (1, 1, 1)
 
 
+def test_a_leak_names_any_file(tmp_path):
+    train, validation = tmp_path / "tre{i}no {}.jsonl", tmp_path / "v.jsonl"
+    write_jsonl(train, [chat_example(f"p{i}", "r") for i in range(12)])
+    write_jsonl(validation, [chat_example("p3", "r"), chat_example("p4", "outra")])
+    report = validate(train, validation)
+    assert [p.found for p in report.problems if p.file == str(validation)] == [
+        f"a linha também está no treino ({train}, linha 4).",
+        f"a mesma pergunta está no treino ({train}, linha 5), com outra resposta.",
+    ]
+
+
 def test_problems_are_bounded_but_all_counted(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"{\n" * 5000 + b"[]\n" * 7 + OK)

@@ -187,7 +187,7 @@ def make_gpt_pt(folder: Path, recipe: Recipe = RECIPE) -> dict[str, float]:
         losses="\n".join(f"| {kind} | {decimal(x, 3)} | {decimal(math.exp(x))} |" for kind, x in losses.items()),
         copies=", ".join(f"{kind} {percent(share)}" for kind, share in right.items()),
     )
-    with whole.new_folder(folder) as aside:
+    with whole.new_folder(folder, marks=("config.json",)) as aside:
         save_gpt(model, aside)
         save_tokenizer(tokenizer, aside / "tokenizer.json")
         whole.write(aside / "README.md", card)

@@ -64,3 +64,8 @@ def test_training_learns_and_repeats_itself():
     losses = [llama.held_out_loss(model, tokenizer, documents) for model, tokenizer, _ in runs]
     assert losses[1] < losses[0] - 0.5
     assert losses[1] == losses[2]
+
+
+def test_the_card_is_the_builder_s():
+    form = re.sub(r"\\{\w+\\}", ".+?", re.escape(llama.LLAMA_CARD))
+    assert re.fullmatch(form, (FOLDER / "README.md").read_text(encoding="utf-8"), re.S)
