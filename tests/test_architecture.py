@@ -21,8 +21,8 @@ PLACES = {
 ROOMS = {room: x for room, x in PLACES.items() if room not in ("roof", "ground")}
 PAIRS = [path.get("data-import").split() for path in PICTURE.iter(f"{SVG}path") if path.get("data-import")]
 IMPORTS = {room: tuple(sorted(used for importer, used in PAIRS if importer == room)) for room in ROOMS}
-ABOVE, APART = {"teach", "launch", "doctor", "cli"}, {"colab", "offline"}
-GROUND = {"runtime", "errors", "whole", "ptbr", "child", "compat"}
+ABOVE, APART = {"teach", "scale", "launch", "doctor", "command", "cli"}, {"colab", "offline"}
+GROUND = {"runtime", "errors", "whole", "ptbr", "prices", "child", "compat"}
 
 
 def imported(path):
@@ -78,7 +78,7 @@ def test_the_table_of_rooms_is_the_code():
 
 def test_every_module_is_named_and_no_other():
     named = dict(re.findall(r"^- \*\*(\w+)\*\*: (.+(?:\n  .+)*)", PAGE, re.M))
-    for room in [*IMPORTS, "teach"]:
+    for room in [*IMPORTS, "scale", "teach"]:
         modules = {path.stem for path in (ROOT / "afina" / room).glob("*.py")} - {"__init__"}
         assert set(re.findall(r"`(\w+)`", named[room])) == modules, f"docs/arquitetura.md, {room}"
 
