@@ -35,8 +35,9 @@ os.environ.update(AFINA_PROFILE="cpu", AFINA_PROGRESS="0", HF_HUB_OFFLINE="1")
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from afina.cloud.engine import RANK, SFT_UNIT, read_rows
-from afina.tune.sft import LoraSettings, TrainSettings, load_for_sft, train
+from afina.cloud.train import RANK, SFT_UNIT, read_rows
+from afina.tune.load import LoraSettings, load_for_sft
+from afina.tune.sft import TrainSettings, train
 base, file, out = sys.argv[1:4]
 model, tokenizer = load_for_sft(base, 512, False, LoraSettings(r=RANK, alpha=RANK))
 rows = read_rows(Path(file), "openai-chat", tokenizer)

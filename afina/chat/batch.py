@@ -65,8 +65,6 @@ class BatchRow:
 
     def choose(self, scores: torch.Tensor) -> int:
         """The next id from its scores, (vocab_size,)."""
-        if self.greedy:
-            return int(scores.argmax())
         shares = (scores / self.temperature).softmax(-1)
         if self.top_p < 1:
             ordered, places = shares.sort(descending=True)
@@ -208,9 +206,13 @@ def answer_forever(desk: Desk, load: Callable[[Any], Any], most: int, kept: int 
     `load` gives the model of a row's `model`; up to `kept` of them stay in memory, and the one idle for longest makes room.
     """
     batches: collections.OrderedDict[Hashable, ContinuousBatch] = collections.OrderedDict()
+
+    def report() -> None:
+        desk.active = sum(len(batch.rows) for batch in batches.values())
+        desk.send()
+
     while True:
         under_way = {name for name, batch in batches.items() if batch.rows}
-        desk.active = sum(len(batch.rows) for batch in batches.values())
 
         def fits(row: BatchRow, names: set = under_way) -> bool:
             if row.model not in names and len(names) == kept:
@@ -230,8 +232,7 @@ def answer_forever(desk: Desk, load: Callable[[Any], Any], most: int, kept: int 
                 batches[name].enter(rows)
             except Exception as error:
                 _tell(rows, error)
-        desk.active = sum(len(batch.rows) for batch in batches.values())
-        desk.send()
+        report()
         for name, batch in batches.items():
             try:
                 if batch.rows:
@@ -239,8 +240,7 @@ def answer_forever(desk: Desk, load: Callable[[Any], Any], most: int, kept: int 
             except Exception as error:
                 _tell(batch.rows, error)
                 batches[name] = ContinuousBatch(batch.model)
-        desk.active = sum(len(batch.rows) for batch in batches.values())
-        desk.send()
+        report()
 
 
 def _tell(rows: Sequence[BatchRow], error: Exception) -> None:

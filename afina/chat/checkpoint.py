@@ -79,13 +79,15 @@ class Checkpoint:
         if not ids:
             raise Refused("Não sobrou nada para o modelo ler.", "invalid_value")
         room, ends = self.context - len(ids), self.ends if ends is None else ends
-        rows = []
         for turn in turns:
             turn.prompt_tokens = len(ids)
-            limit = min(turn.max_tokens or room, room)
-            line = Line(self.tokenizer, turn)
-            rows.append(BatchRow(ids, limit, ends, turn.temperature, turn.top_p, turn.seed, turn.layers, line))
-        return rows
+        return [
+            BatchRow(
+                ids, min(turn.max_tokens or room, room), ends, turn.temperature, turn.top_p, turn.seed, turn.layers,
+                Line(self.tokenizer, turn),
+            )
+            for turn in turns
+        ]  # fmt: skip
 
 
 def save_chat_gpt(model: GPT, tokenizer: Tokenizer, folder: Path | str) -> Path:
@@ -120,9 +122,8 @@ def load_checkpoint(path: Path | str, base: Path | str | None = None, load_in_4b
         if isinstance(error, CourseError):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CourseError(
-            f"não consegui carregar ({reason}).", "Confira se a pasta está completa, ou o nome e a rede.", where=path
-        ) from error
+        remedy = "Confira se a pasta está completa, ou o nome e a rede."
+        raise CourseError(f"não consegui carregar ({reason}).", remedy, where=path) from error
 
 
 def load_model(base: Path | str, layers: Sequence[Path | str] = ()):
@@ -150,11 +151,8 @@ def _load(path: Path | str, base: Path | str | None, load_in_4bit: bool) -> Chec
         return _language_model(path, _base_of(adapter, base), load_in_4bit)
     config = path / "config.json"
     if not config.is_file():
-        raise CourseError(
-            "isto não é um checkpoint: não há config.json nem adapter_config.json.",
-            "Aponte para a pasta que tem os pesos e a configuração.",
-            where=path,
-        )
+        remedy = "Aponte para a pasta que tem os pesos e a configuração."
+        raise CourseError("isto não é um checkpoint: não há config.json nem adapter_config.json.", remedy, path)
     settings = _read(config)
     if "model_type" not in settings:
         return _hand_gpt(path, load_gpt(path))
@@ -163,11 +161,8 @@ def _load(path: Path | str, base: Path | str | None, load_in_4bit: bool) -> Chec
         return _classifier(path)
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):
         return _language_model(path, None, load_in_4bit)
-    raise CourseError(
-        f"{architecture} não conversa nem classifica.",
-        "Um encoder pré-treinado, como o bert-pt, precisa antes do ajuste da aula 13.",
-        where=path,
-    )
+    remedy = "Um encoder pré-treinado, como o bert-pt, precisa antes do ajuste da aula 13."
+    raise CourseError(f"{architecture} não conversa nem classifica.", remedy, path)
 
 
 def _read(file: Path) -> dict:
@@ -190,11 +185,8 @@ def _base_of(adapter: Path, given: Path | str | None) -> str:
             return str(place)
     if not given and _may_be_on_the_hub(name) and Runtime.here(show=False).device == "cuda":
         return name
-    raise CourseError(
-        f"o adaptador precisa da sua base, e ela não está em {name or '(sem nota)'}.",
-        "Diga onde ela está: afina serve ADAPTADOR --base PASTA.",
-        where=adapter.parent,
-    )
+    problem = f"o adaptador precisa da sua base, e ela não está em {name or '(sem nota)'}."
+    raise CourseError(problem, "Diga onde ela está: afina serve ADAPTADOR --base PASTA.", adapter.parent)
 
 
 # --- one function a kind -----------------------------------------------------------------------------------------------
@@ -204,11 +196,10 @@ def _hand_gpt(path: Path, gpt: GPT, base: Path | None = None) -> Checkpoint:
     folder = base or path
     hand = load_tokenizer(folder / "tokenizer.json")  # its errors are clear
     if len(hand) != gpt.config.vocab_size:
-        raise CourseError(
-            f"o tokenizador tem {len(hand)} tokens, e o modelo {gpt.config.vocab_size}: são de modelos diferentes.",
-            "Ponha na pasta o tokenizer.json com que o modelo foi treinado.",
-            where=folder,
+        problem = (
+            f"o tokenizador tem {len(hand)} tokens, e o modelo {gpt.config.vocab_size}: são de modelos diferentes."
         )
+        raise CourseError(problem, "Ponha na pasta o tokenizer.json com que o modelo foi treinado.", folder)
     end = next(iter(hand.specials))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), bos_token=end, eos_token=end, clean_up_tokenization_spaces=False
@@ -233,26 +224,23 @@ def _hand_lora(path: Path, base: Path | str | None) -> Checkpoint:
     if "settings" not in written:
         raise CourseError("estes pesos estão sem a sua pasta.", "Aponte para a pasta que os contém.", where=path)
     if base is None:
-        raise CourseError(
-            "um LoRA é só a diferença: falta a base dele.",
-            "Diga qual é: afina serve ARQUIVO --base models/gpt-pt.",
-            where=path,
-        )
+        remedy = "Diga qual é: afina serve ARQUIVO --base models/gpt-pt."
+        raise CourseError("um LoRA é só a diferença: falta a base dele.", remedy, path)
     return _hand_gpt(path, merge(load_lora(load_gpt(base), path)), Path(base))
 
 
 def _language_model(path: Path | str, base: str | None, load_in_4bit: bool) -> Checkpoint:
     with quiet():
-        here = isinstance(path, Path)
-        model, tokenizer = export.reopen(path, load_in_4bit, base) if here else load_base(path, load_in_4bit)
+        if isinstance(path, Path):
+            model, tokenizer = export.reopen(path, load_in_4bit, base)
+        else:
+            model, tokenizer = load_base(path, load_in_4bit)
         if base and not load_in_4bit and not getattr(model.get_base_model(), "is_quantized", False):
             model = export.merge(model)
     runtime = Runtime.here(show=False)
     if runtime.device == "cuda" and not load_in_4bit and not getattr(model, "is_quantized", False):
         model = model.to(torch.bfloat16 if runtime.precision == "bf16" else torch.float16)
-    about = "modelo de linguagem"
-    if base:
-        about += f" com adaptador sobre {Path(base).name}"
+    about = "modelo de linguagem" + (f" com adaptador sobre {Path(base).name}" if base else "")
     return _chat(path, model, tokenizer, about + (", em 4 bits" if load_in_4bit else ""))
 
 
@@ -268,8 +256,8 @@ def _classifier(path: Path) -> Checkpoint:
         model = AutoModelForSequenceClassification.from_pretrained(path).eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    context = model.config.max_position_embeddings
     model = model.to(Runtime.here(show=False).device)
+    context = model.config.max_position_embeddings
     return Checkpoint(_name(path), "classifier", model, tokenizer, context, "classificador", labels=names)
 
 

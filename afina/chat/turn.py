@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tokenizers.decoders import DecodeStream
 
@@ -30,15 +30,12 @@ class Refused(Exception):
         self.code = code
 
 
-class Pieces(Protocol):
-    """Where an answer goes: pieces of text, an Exception in their place, and END."""
-
-    def put(self, piece: Any, /) -> None: ...
-
-
 @dataclass(eq=False)
 class Turn:
-    """One question and, while it is answered, its state. `layers` are the adapter folders over the base model."""
+    """One question and, while it is answered, its state. `layers` are the adapter folders over the base model.
+
+    `pieces` has a `put` for the pieces of text, then END, or for the Exception that came in their place.
+    """
 
     layers: tuple[str, ...]
     messages: list[dict]
@@ -51,7 +48,7 @@ class Turn:
     stopped_by: str | None = None
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    pieces: Pieces = field(default_factory=queue.SimpleQueue)
+    pieces: Any = field(default_factory=queue.SimpleQueue)
 
 
 def prompt_text(tokenizer, messages: Sequence[dict]) -> str:
@@ -77,7 +74,7 @@ class PromptBuilder:
         plain = [{**message, "content": self._tame(message["content"])} for message in messages]
         size = sum(len(message["content"]) for message in plain)
         if size > self.context * self._longest:  # sure to be too long: it is not read to the end to say so
-            raise self._refusal(too_long, f"{self.context}+")
+            raise Refused(too_long.format(tokens=f"{self.context}+", context=self.context), "context_length_exceeded")
         begin = self.tokenizer.bos_token or ""
         if self.tokenizer.chat_template:
             text = prompt_text(self.tokenizer, plain)
@@ -86,11 +83,8 @@ class PromptBuilder:
         begun = bool(begin) and text.startswith(begin)
         ids = self.tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"]
         if len(ids) >= self.context:
-            raise self._refusal(too_long, len(ids))
+            raise Refused(too_long.format(tokens=len(ids), context=self.context), "context_length_exceeded")
         return ids
-
-    def _refusal(self, too_long: str, tokens: int | str) -> Refused:
-        return Refused(too_long.format(tokens=tokens, context=self.context), "context_length_exceeded")
 
     def _tame(self, text: str) -> str:
         for special in self._specials:

@@ -1,33 +1,26 @@
 """Answers for the twins: one thread of the serving process, which loads torch at the first question.
 
-Questions that wait together are answered together, whichever tuned model each asks; each has its own temperature, limits
-and stop texts. It needs nothing from the training process: tuned models are read from their adapter files.
+Questions that wait together are answered together, whichever tuned model each asks. It needs nothing from the training
+process: tuned models are read from their adapter files.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afina.chat.turn import END, Refused, Turn
-from afina.chat.turn import prompt_text as prompt_text
 
 if TYPE_CHECKING:
-    from afina.chat.batch import BatchRow
+    from afina.chat.batch import BatchRow, Desk
+    from afina.chat.checkpoint import Checkpoint
 
 TOGETHER = 32  # answers
 KEPT = 6  # models in memory
 TOO_LONG = "This local model's maximum context length is {context} tokens and the messages have {tokens}."
-
-
-def __getattr__(name: str):
-    if name == "load_model":  # with torch and transformers
-        from afina.chat import checkpoint
-
-        return checkpoint.load_model
-    raise AttributeError(name)
 
 
 class Speaker:
@@ -35,37 +28,36 @@ class Speaker:
 
     def __init__(self, base: Path):
         self.base = base
-        self._start = threading.Lock()
-        self._checkpoint = None
+        self._lock = threading.Lock()
 
     def say(self, turn: Turn) -> Iterator[str]:
-        """Queue the turn now; the iterator yields pieces of the answer. Refused, from the iterator: the model cannot take it."""
-        with self._start:
-            if self._checkpoint is None:
-                self._begin()
+        """Queue the turn now; the iterator yields pieces of the answer, or raises Refused: the model cannot take it."""
+        with self._lock:
+            checkpoint, desk = self._ready
         try:
-            (row,) = self._checkpoint.rows([turn], too_long=TOO_LONG)
+            (row,) = checkpoint.rows([turn], too_long=TOO_LONG)
         except Refused as error:
             turn.pieces.put(error)
             return _pieces(turn, None)
-        self._desk.hand_in(row)
+        desk.hand_in(row)
         return _pieces(turn, row)
 
-    def _begin(self) -> None:
+    @functools.cached_property
+    def _ready(self) -> tuple[Checkpoint, Desk]:
         import torch
 
         from afina.chat.batch import Desk, answer_forever
         from afina.chat.checkpoint import load_checkpoint, load_model
 
         torch.set_num_threads(1)  # so small a model gains nothing from a second thread
-        self._desk, checkpoint = Desk(), load_checkpoint(self.base)
+        desk, checkpoint = Desk(), load_checkpoint(self.base)
 
         def load(layers: tuple[str, ...]):
             return load_model(self.base, layers) if layers else checkpoint.model
 
-        work = (self._desk, load, TOGETHER, KEPT)
+        work = (desk, load, TOGETHER, KEPT)
         threading.Thread(target=answer_forever, args=work, daemon=True, name="speaker").start()
-        self._checkpoint = checkpoint
+        return checkpoint, desk
 
 
 def _pieces(turn: Turn, row: BatchRow | None) -> Iterator[str]:

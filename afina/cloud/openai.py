@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
+from afina import whole
 from afina.chat.protocol import ApiError, ChunkWriter, Dialect, completion, read_chat
 from afina.chat.turn import Refused
 from afina.cloud.intake import file_record, forget_model, job_event, parse_json
@@ -70,27 +71,25 @@ def bases() -> dict[str, str]:
     return {name: name for name in dated} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in dated}
 
 
-ROUTES = Map(
-    [
-        Rule("/v1/files", methods=["POST"], endpoint="create_file"),
-        Rule("/v1/files", methods=["GET"], endpoint="list_files"),
-        Rule("/v1/files/<id>", methods=["GET"], endpoint="get_file"),
-        Rule("/v1/files/<id>", methods=["DELETE"], endpoint="delete_file"),
-        Rule("/v1/files/<id>/content", methods=["GET"], endpoint="file_content"),
-        Rule("/v1/fine_tuning/jobs", methods=["POST"], endpoint="create_job"),
-        Rule("/v1/fine_tuning/jobs", methods=["GET"], endpoint="list_jobs"),
-        Rule("/v1/fine_tuning/jobs/<id>", methods=["GET"], endpoint="get_job"),
-        Rule("/v1/fine_tuning/jobs/<id>/cancel", methods=["POST"], endpoint="cancel_job"),
-        Rule("/v1/fine_tuning/jobs/<id>/pause", methods=["POST"], endpoint="pause_job"),
-        Rule("/v1/fine_tuning/jobs/<id>/resume", methods=["POST"], endpoint="resume_job"),
-        Rule("/v1/fine_tuning/jobs/<id>/events", methods=["GET"], endpoint="list_events"),
-        Rule("/v1/fine_tuning/jobs/<id>/checkpoints", methods=["GET"], endpoint="list_checkpoints"),
-        Rule("/v1/models", methods=["GET"], endpoint="list_models"),
-        Rule("/v1/models/<id>", methods=["GET"], endpoint="get_model"),
-        Rule("/v1/models/<id>", methods=["DELETE"], endpoint="delete_model"),
-        Rule("/v1/chat/completions", methods=["POST"], endpoint="chat"),
-    ]
-)
+ROUTES = Map([
+    Rule(f"/v1/{path}", methods=[verb], endpoint=endpoint)
+    for verb, path, endpoint in (
+        ("POST", "files", "create_file"), ("GET", "files", "list_files"), ("GET", "files/<id>", "get_file"),
+        ("DELETE", "files/<id>", "delete_file"), ("GET", "files/<id>/content", "file_content"),
+        ("POST", "fine_tuning/jobs", "create_job"), ("GET", "fine_tuning/jobs", "list_jobs"),
+        ("GET", "fine_tuning/jobs/<id>", "get_job"), ("GET", "fine_tuning/jobs/<id>/events", "list_events"),
+        ("GET", "fine_tuning/jobs/<id>/checkpoints", "list_checkpoints"),
+        ("POST", "fine_tuning/jobs/<id>/<any(cancel, pause, resume):change>", "change_job"),
+        ("GET", "models", "list_models"), ("GET", "models/<id>", "get_model"), ("DELETE", "models/<id>", "delete_model"),
+        ("POST", "chat/completions", "chat"),
+    )
+])  # fmt: skip
+# what a change makes of a job, and from which states
+CHANGES = {
+    "cancel": ("cancelled", (*UNFINISHED, "paused")),
+    "pause": ("paused", ("queued", "running")),
+    "resume": ("queued", ("paused",)),
+}
 
 
 class OpenAI:
@@ -143,10 +142,9 @@ class OpenAI:
         if (expires_at := _expiry(request.form)) is not None:
             file["expires_at"] = expires_at
         path = self.path_of(file["id"])  # the id is ours: nothing of the file name reaches the disk
-        aside = path.with_suffix(".partial")
-        upload.save(aside)
-        file["bytes"] = aside.stat().st_size
-        os.replace(aside, path)
+        with whole.new_path(path) as aside:
+            upload.save(aside)
+            file["bytes"] = aside.stat().st_size
         return self.store.add("file", file["id"], file)
 
     def content_of(self, file_id: str) -> bytes | None:
@@ -207,29 +205,16 @@ class OpenAI:
         if asked.get("integrations"):
             message = "This local twin sends nothing to Weights & Biases: leave out 'integrations'."
             raise ApiError(400, message, "integration_not_available", "integrations")
-        method = _method(asked)
-        job = {
-            "id": new_id("ftjob-"),
-            "service": "openai",
-            "status": "validating_files",
-            "model": asked["model"] if layers else base,
-            "family": base,
-            "layers": layers,
-            "method": method["type"],
-            "format": "openai-dpo" if method["type"] == "dpo" else "openai-chat",
-            "hyperparameters": method["hyperparameters"],
-            "suffix": asked.get("suffix"),
+        method, hyperparameters = _method(asked)
+        nothing = dict.fromkeys(("finished_at", "fine_tuned_model", "trained_tokens", "error"))
+        job: dict = nothing | {
+            "id": new_id("ftjob-"), "service": "openai", "status": "validating_files", "created_at": now(),
+            "model": asked["model"] if layers else base, "family": base, "layers": layers, "result_files": [],
+            "method": method, "format": "openai-dpo" if method == "dpo" else "openai-chat",
+            "hyperparameters": hyperparameters, "suffix": asked.get("suffix"), "metadata": asked.get("metadata"),
             "seed": secrets.randbelow(2**31) if asked.get("seed") is None else asked["seed"],
-            "metadata": asked.get("metadata"),
-            "training_file": asked["training_file"],
-            "validation_file": asked.get("validation_file"),
-            "created_at": now(),
-            "finished_at": None,
-            "fine_tuned_model": None,
-            "result_files": [],
-            "trained_tokens": None,
-            "error": None,
-        }
+            "training_file": asked["training_file"], "validation_file": asked.get("validation_file"),
+        }  # fmt: skip
         slug = re.sub(r"[^a-z0-9-]+", "-", (job["suffix"] or "").lower()).strip("-")
         job["new_model"] = f"ft:{base}:local:{slug}:{new_id('', 8)}"
         self.store.add("job", job["id"], job)
@@ -268,22 +253,20 @@ class OpenAI:
         return job
 
     def list_jobs(self, request: Request) -> dict:
-        wanted = {
-            match[1]: value for key, value in request.args.items() if (match := re.fullmatch(r"metadata\[(.+)\]", key))
-        }
-        jobs = [
-            job
-            for job in self.store.all("job")
-            if job["service"] == "openai" and wanted.items() <= (job["metadata"] or {}).items()
-        ]
+        found = (re.fullmatch(r"metadata\[(.+)\]", key) for key in request.args)
+        wanted = {match[1]: request.args[match[0]] for match in found if match}
+        jobs = [job for job in self.store.all("job") if job["service"] == "openai"]
+        jobs = [job for job in jobs if wanted.items() <= (job["metadata"] or {}).items()]
         page = _page(jobs, request, default=20)
         return page | {"data": [job_view(job) for job in page["data"]]}
 
     def get_job(self, request: Request, id: str) -> dict:
         return job_view(self.find_job(id))
 
-    def _turn(self, id: str, to: str, allowed: tuple[str, ...], message: str) -> dict:
-        def change(job: dict) -> None:
+    def change_job(self, request: Request, id: str, change: str) -> dict:
+        to, allowed = CHANGES[change]
+
+        def changed(job: dict) -> None:
             if job["status"] not in allowed:
                 raise ApiError(400, f"Job {id} is {job['status']}: it cannot be {to}.", "invalid_job_status")
             job["status"] = to
@@ -291,19 +274,10 @@ class OpenAI:
                 job["finished_at"] = now()
 
         self.find_job(id)
-        job = self.store.edit("job", id, change)
-        job_event(self.store, id, message)
+        job = self.store.edit("job", id, changed)
+        job_event(self.store, id, f"Fine-tuning job {'resumed' if change == 'resume' else to}")
         self.twin.wake()
         return job_view(job)
-
-    def cancel_job(self, request: Request, id: str) -> dict:
-        return self._turn(id, "cancelled", (*UNFINISHED, "paused"), "Fine-tuning job cancelled")
-
-    def pause_job(self, request: Request, id: str) -> dict:
-        return self._turn(id, "paused", ("queued", "running"), "Fine-tuning job paused")
-
-    def resume_job(self, request: Request, id: str) -> dict:
-        return self._turn(id, "queued", ("paused",), "Fine-tuning job resumed")
 
     def list_events(self, request: Request, id: str) -> dict:
         self.find_job(id)
@@ -384,7 +358,7 @@ def _events(chunks: ChunkWriter, streams: Sequence[Iterable[str]]) -> Iterator[b
 
 def job_view(job: dict) -> dict:
     values = job["hyperparameters"]
-    view = {"object": "fine_tuning.job", "organization_id": ORGANIZATION}
+    view: dict = {"object": "fine_tuning.job", "organization_id": ORGANIZATION}
     kept = (
         "id", "created_at", "error", "fine_tuned_model", "finished_at", "model", "result_files", "seed", "status",
         "trained_tokens", "training_file", "validation_file", "metadata",
@@ -430,8 +404,8 @@ def _check(schema: str, body: dict) -> None:
         raise ApiError(400, error.message[:300], param=param)
 
 
-def _method(asked: dict) -> dict:
-    """{"type", "hyperparameters"} of a request; ranges that the document gives in prose are checked here."""
+def _method(asked: dict) -> tuple[str, dict]:
+    """(type, hyperparameters) of a request; ranges that the document gives in prose are checked here."""
     method = asked.get("method") or {"type": "supervised"}
     kind = method["type"]
     if kind == "reinforcement":
@@ -443,7 +417,7 @@ def _method(asked: dict) -> dict:
         values["beta"] = "auto"
     values |= asked.get("hyperparameters") or {}
     values |= {key: value for key, value in (own.get("hyperparameters") or {}).items() if key in values}
-    return {"type": kind, "hyperparameters": values}
+    return kind, values
 
 
 def _expiry(form) -> int | None:

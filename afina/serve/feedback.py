@@ -146,7 +146,8 @@ class Feedback:
         folder = Path(folder)
         rows = self.rows()
         counts = {"read": len(rows), "chat": 0, "pairs": 0} | dict.fromkeys(REASONS, 0)
-        chat, pairs = {}, {}
+        chat: dict[str, dict] = {}
+        pairs: dict[str, dict] = {}
         for row in rows:
             reason = _left_out(row)
             if reason:

@@ -32,15 +32,9 @@ TAUGHT = tuple(kind for kind in KINDS if kind != ASKED)
 EXAM_SEED = 7
 ANSWER_TOKENS = 40
 SETTINGS = TrainSettings(
-    batch_size=16,
-    accumulation=1,
-    learning_rate=5e-3,
-    warmup_steps=3,
-    optimizer="adamw_torch",
-    sampling="random",
-    max_grad_norm=1.0,
-    max_seq_length=128,
-)
+    batch_size=16, accumulation=1, learning_rate=5e-3, warmup_steps=3, optimizer="adamw_torch", sampling="random",
+    max_grad_norm=1.0, max_seq_length=128,
+)  # fmt: skip
 
 Pair = tuple[str, str]  # a question and its right answer
 
@@ -50,7 +44,7 @@ def questions(kind: str, n: int, seed: int, split: str = "train") -> list[Pair]:
     if kind not in KINDS:
         raise CourseError(f'não há perguntas do tipo "{kind}".', f"Os tipos são: {', '.join(KINDS)}.", "questions")
     attribute, question, answer = KINDS[kind]
-    found = {}  # a dict keeps order and drops repeats
+    found: dict[str, str] = {}  # a dict keeps order and drops repeats
     for title, product in shop_products(seed, split):
         if len(found) == n:
             break

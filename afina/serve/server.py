@@ -19,7 +19,6 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,14 +29,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from afina.chat.batch import BatchRow, Busy, Desk, answer_forever
+from afina.chat.batch import BatchRow, Busy
 from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
 from afina.chat.protocol import ApiError, ChunkWriter, Dialect, compact, completion, event, plain_text, read_chat
-from afina.chat.turn import END, Refused
+from afina.chat.turn import Refused
 from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
 from afina.serve.feedback import Feedback
-from afina.tune.bert import encode, predict
+from afina.serve.mailbox import Classified, LoopDesk, Mailbox, start
+from afina.tune.bert import encode
 
 BODY_LIMIT = 256 << 10  # bytes
 BODY_SECONDS = 10.0  # to send it
@@ -97,72 +97,6 @@ async def read_json(request: Request) -> dict:
     return found
 
 
-# --- between the event loop, which serves people, and the thread, which has the model ------------------------------------
-
-
-class Mailbox:
-    """What the model's thread has for one request: `put` there, `pieces` in the event loop."""
-
-    def __init__(self, post: Post):
-        self.post, self.letters = post, asyncio.Queue()
-
-    def put(self, piece) -> None:
-        self.post.outgoing.append((self, piece))
-
-    async def pieces(self) -> AsyncIterator:
-        """The pieces as they come, up to END. Raises what went wrong in the model's thread."""
-        while (piece := await self.letters.get()) is not END:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-
-
-class Post:
-    """Delivers what the mailboxes were given: one call into the event loop a round, however many they are."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop):
-        self.loop = loop
-        self.outgoing: list[tuple[Mailbox, object]] = []
-
-    def send(self) -> None:
-        if self.outgoing:
-            letters, self.outgoing = self.outgoing, []
-            # the loop may be closed: the server is on its way out
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(_deliver, letters)
-
-
-def _deliver(letters: list[tuple[Mailbox, object]]) -> None:
-    for mailbox, piece in letters:
-        mailbox.letters.put_nowait(piece)
-
-
-@dataclass(eq=False)
-class Classified:
-    """One text to classify; its pieces are the probabilities, in the order of the labels, and END."""
-
-    text: str
-    pieces: Mailbox
-    abandoned: bool = False
-
-
-def classify_forever(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
-    """The work of a classifier's thread: it has no rounds, and all texts that wait together go through it together."""
-    while True:
-        texts = desk.take(batch, wait=True)
-        try:
-            chances = predict(checkpoint.model, checkpoint.tokenizer, [one.text for one in texts])
-            for one, row in zip(texts, chances.tolist(), strict=True):
-                one.pieces.put(row)
-                one.pieces.put(END)
-        except Exception as error:  # the thread must outlive any request
-            traceback.print_exception(error)
-            for one in texts:
-                one.pieces.put(error)
-        desk.active = 0
-        desk.send()
-
-
 # --- the application ---------------------------------------------------------------------------------------------------
 
 
@@ -173,9 +107,6 @@ class Service:
         self.checkpoint, self.key, self.store = checkpoint, key, store
         self.batch, self.queue, self.timeout = batch, queue, timeout
         self.created = int(time.time())
-        self.desk: Desk
-        self.thread: threading.Thread
-        self.post: Post
         self.dialect = dataclasses.replace(DIALECT, most_answers=min(8, batch + queue))
 
     def application(self) -> Starlette:
@@ -199,14 +130,8 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _):
-        self.post = Post(asyncio.get_running_loop())
-        self.desk = Desk(self.batch + self.queue, self.post.send)
-        if self.checkpoint.kind == "classifier":
-            work, parts = classify_forever, (self.checkpoint, self.desk, self.batch)
-        else:
-            work, parts = answer_forever, (self.desk, lambda _: self.checkpoint.model, self.batch)
-        self.thread = threading.Thread(target=work, args=parts, daemon=True, name="model")
-        self.thread.start()
+        self.desk = LoopDesk(self.batch + self.queue, asyncio.get_running_loop())
+        self.thread = start(self.checkpoint, self.desk, self.batch)
         yield
 
     def no_route(self, request: Request, error: HTTPException) -> Response:
@@ -225,9 +150,8 @@ class Service:
 
     def want_key(self, request: Request) -> None:
         if not self.has_key(request):
-            raise ApiError(
-                401, "Chave errada ou ausente. Mande o cabeçalho Authorization: Bearer CHAVE.", "invalid_api_key"
-            )
+            message = "Chave errada ou ausente. Mande o cabeçalho Authorization: Bearer CHAVE."
+            raise ApiError(401, message, "invalid_api_key")
 
     # --- what anybody may ask --------------------------------------------------------------------------------------
 
@@ -237,7 +161,7 @@ class Service:
     async def health(self, request: Request) -> Response:
         """200 as long as the model's thread lives; who has the key is told how busy it is."""
         alive = self.thread.is_alive()
-        report = {"status": "ok" if alive else "down"}
+        report: dict[str, object] = {"status": "ok" if alive else "down"}
         if self.has_key(request):
             report |= {"model": self.checkpoint.name, "active": self.desk.active, "waiting": len(self.desk.waiting)}
         return JSONResponse(report, 200 if alive else 503)
@@ -281,11 +205,9 @@ class Service:
         body = await read_json(request)
         known = ("messages", "answer", "model", "rating", "correction", "id")
         if strange := [name for name in body if name not in known]:
-            raise ApiError(
-                400, f'Não conheço o campo "{strange[0]}". Há {", ".join(known)}.', "invalid_value", strange[0]
-            )
-        missing = [name for name in ("messages", "answer") if name not in body]
-        if missing:
+            message = f'Não conheço o campo "{strange[0]}". Há {", ".join(known)}.'
+            raise ApiError(400, message, "invalid_value", strange[0])
+        if missing := [name for name in ("messages", "answer") if name not in body]:
             raise ApiError(400, f'Falta o campo "{missing[0]}".', "missing_field", missing[0])
         try:
             id = await asyncio.to_thread(self.store.add, **{"model": self.checkpoint.name} | body)
@@ -310,10 +232,8 @@ class Service:
         except CourseError as error:
             long = "tokens" in error.problem
             raise ApiError(400, str(error), "context_length_exceeded" if long else "invalid_value", "input") from None
-        works = [Classified(text, Mailbox(self.post)) for text in texts]
+        works = [Classified(text, self.desk.mailbox()) for text in texts]
         found = await self.answers(request, works, [work.pieces for work in works])
-        if found is None:
-            return Response(status_code=499)
         labels = self.checkpoint.labels
         data = [
             {"index": i, "label": labels[row.index(max(row))], "probs": row, "num_classes": len(row)}
@@ -325,8 +245,8 @@ class Service:
         head = {"id": id, "object": "list", "created": int(time.time()), "model": self.checkpoint.name}
         return JSONResponse(head | {"labels": labels, "data": data, "usage": usage})
 
-    async def answers(self, request: Request, works: Sequence, mailboxes: Sequence[Mailbox]) -> list[list] | None:
-        """The pieces of each work, in time; None where the client left before. ApiError: no room, or the time is over."""
+    async def answers(self, request: Request, works: Sequence, mailboxes: Sequence[Mailbox]) -> list[list]:
+        """The pieces of each work, in time. ApiError: no room, or the time is over. ClientDisconnect: it left before."""
 
         async def all_pieces() -> list[list]:
             return [[piece async for piece in mailbox.pieces()] for mailbox in mailboxes]
@@ -338,7 +258,7 @@ class Service:
             if task.done():
                 return task.result()
             if gone.done():
-                return None
+                raise ClientDisconnect
             raise self.late()
         finally:
             for work in works:
@@ -357,7 +277,7 @@ class Service:
         self.check_name(body.get("model"))
         self.check_kind("chat")
         asked, c = read_chat(body, self.dialect), self.checkpoint
-        mailboxes = [Mailbox(self.post) for _ in asked.turns]
+        mailboxes = [self.desk.mailbox() for _ in asked.turns]
         for turn, mailbox in zip(asked.turns, mailboxes, strict=True):
             turn.pieces = mailbox
         ends = () if body.get("ignore_eos") is True else None  # vLLM's, to measure answers of one length
@@ -369,10 +289,7 @@ class Service:
         if asked.stream:
             self.hand_in(*rows)
             return _Stream(self, rows, _events(ChunkWriter(head, asked), mailboxes))
-        found = await self.answers(request, rows, mailboxes)
-        if found is None:
-            return Response(status_code=499)
-        texts = ["".join(pieces) for pieces in found]
+        texts = ["".join(pieces) for pieces in await self.answers(request, rows, mailboxes)]
         return Response(compact(completion(head, asked.turns, texts)), media_type="application/json")
 
 
@@ -437,11 +354,8 @@ def listening(host: str, port: int) -> socket.socket:
         door.bind((host, port))
     except OSError as error:
         door.close()
-        raise CourseError(
-            f"não consegui abrir a porta {port} ({error.strerror or error}).",
-            "Use outra com --port, ou feche o programa que a ocupa.",
-            where=host,
-        ) from error
+        remedy = "Use outra com --port, ou feche o programa que a ocupa."
+        raise CourseError(f"não consegui abrir a porta {port} ({error.strerror or error}).", remedy, host) from error
     return door
 
 
@@ -462,8 +376,8 @@ def main() -> int:
     service = Service(checkpoint, key, store, given["batch"], given["queue"], given["timeout"])
     config = uvicorn.Config(
         service.application(), lifespan="on", log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1, backlog=CONNECTIONS,
+        limit_concurrency=CONNECTIONS, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1,
+        backlog=CONNECTIONS,
     )  # fmt: skip
     asyncio.run(_serve(uvicorn.Server(config), door, service, out))
     sys.stdout.flush()

@@ -113,7 +113,6 @@ def test_top_p_and_temperature_choose_among_the_likely():
     assert BatchRow([1], 1, top_p=0).greedy and not BatchRow([1], 1, temperature=0.5).greedy
     some = BatchRow([1], 1, temperature=1.0, top_p=0.8, seed=3)
     assert {some.choose(scores) for _ in range(50)} == {1, 2}
-    assert {BatchRow([1], 1, temperature=0.0).choose(scores) for _ in range(3)} == {1}
     hot = BatchRow([1], 1, temperature=2.0, seed=3)
     assert {hot.choose(scores) for _ in range(100)} >= {0, 1, 2}
 

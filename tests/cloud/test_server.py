@@ -40,7 +40,7 @@ def gone(pid: int) -> bool:
 
 def test_serving_loads_no_torch():
     code = (
-        "import sys, afina.cloud.server, afina.cloud.bedrock_api\n"
+        "import sys, afina.cloud.server, afina.cloud.bedrock\n"
         "print(sorted({'torch', 'transformers', 'peft', 'trl', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
