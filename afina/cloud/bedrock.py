@@ -39,6 +39,10 @@ OPERATIONS = {  # of each kind of document: their noun, and the list in the answ
     "deployment": ("CustomModelDeployment", "modelDeploymentSummaries"),
     "throughput": ("ProvisionedModelThroughput", "provisionedModelSummaries"),
 }
+USES = {  # of what makes a model answer: where a request has its name and its model, the ARN's kind, the answer
+    "deployment": ("modelDeploymentName", "modelArn", "custom-model-deployment", "customModelDeploymentArn"),
+    "throughput": ("provisionedModelName", "modelId", "provisioned-model", "provisionedModelArn"),
+}
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 
 
@@ -63,7 +67,8 @@ class Bedrock:
         for kind, (noun, _) in OPERATIONS.items():
             handlers[f"Get{noun}"] = functools.partial(self._get, kind)
             handlers[f"List{noun}s"] = functools.partial(self._list, kind)
-        for kind in ("deployment", "throughput"):
+        for kind in USES:
+            handlers[f"Create{OPERATIONS[kind][0]}"] = functools.partial(self._create_use, kind)
             handlers[f"Delete{OPERATIONS[kind][0]}"] = functools.partial(self._delete_use, kind)
         self.api = Api(("bedrock", "bedrock-runtime"), handlers)
 
@@ -262,8 +267,7 @@ class Bedrock:
 
     def do_DeleteCustomModel(self, asked: dict, region: str) -> dict:
         model = self._find("custom_model", asked["modelIdentifier"], region)
-        uses = self._all("deployment", region) + self._all("throughput", region)
-        if any(use["model"] == model["arn"] for use in uses):
+        if any(use["model"] == model["arn"] for kind in USES for use in self._all(kind, region)):
             raise AwsError("ConflictException", "The model is deployed: delete its deployment or throughput first.")
         self.store.delete("custom_model", model["arn"])
         for checkpoint in self.store.all("checkpoint", model["job"]):
@@ -272,25 +276,19 @@ class Bedrock:
 
     # --- deployments and provisioned throughput ------------------------------------------------------------------------
 
-    def _use(self, kind: str, path: str, name: str, model: dict, asked: dict, region: str) -> str:
-        """The ARN of a new deployment or throughput, or of the one that this request has made before."""
-        if arn := self._again(kind, asked, region):
-            return arn
-        if any(use["name"] == name for use in self._all(kind, region)):
-            raise invalid(f"The name {name} is in use.")
-        arn = f"arn:aws:bedrock:{region}:{ACCOUNT}:{path}/{new_id('', 12, LOWER)}"
-        use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
-        self.store.add(kind, arn, use | {"asked": asked})
-        return arn
-
-    def do_CreateCustomModelDeployment(self, asked: dict, region: str) -> dict:
-        model = self._find("custom_model", asked["modelArn"], region)
-        if not model["base"].startswith(ON_DEMAND):
+    def _create_use(self, kind: str, asked: dict, region: str) -> dict:
+        named, of_model, path, answer = USES[kind]
+        model, name = self._find("custom_model", asked[of_model], region), asked[named]
+        if kind == "deployment" and not model["base"].startswith(ON_DEMAND):
             raise invalid(f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
-        name = asked["modelDeploymentName"]
-        return {
-            "customModelDeploymentArn": self._use("deployment", "custom-model-deployment", name, model, asked, region)
-        }
+        arn = self._again(kind, asked, region)
+        if arn is None:
+            if any(use["name"] == name for use in self._all(kind, region)):
+                raise invalid(f"The name {name} is in use.")
+            arn = f"arn:aws:bedrock:{region}:{ACCOUNT}:{path}/{new_id('', 12, LOWER)}"
+            use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
+            self.store.add(kind, arn, use | {"asked": asked})
+        return {answer: arn}
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
@@ -308,10 +306,6 @@ class Bedrock:
             facts["commitmentExpirationTime"] = iso(use["created_at"] + days * 86_400)
         return facts
 
-    def do_CreateProvisionedModelThroughput(self, asked: dict, region: str) -> dict:
-        model, name = self._find("custom_model", asked["modelId"], region), asked["provisionedModelName"]
-        return {"provisionedModelArn": self._use("throughput", "provisioned-model", name, model, asked, region)}
-
     def _delete_use(self, kind: str, asked: dict, region: str) -> dict:
         (key,) = asked.values()
         use = self._find(kind, key, region)
@@ -322,7 +316,7 @@ class Bedrock:
 
     def find_voice(self, key: str, region: str) -> tuple[tuple[str, ...], str]:
         """(adapters, base id) behind a model id of the runtime."""
-        for kind in ("deployment", "throughput"):
+        for kind in USES:
             if use := self._seek(kind, key, region):
                 if _state(use) == "Creating":
                     raise AwsError("ModelNotReadyException", "The model is being prepared: try again in a moment.")
