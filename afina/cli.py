@@ -7,8 +7,6 @@ A verb imports its room only when it runs. Whatever goes wrong is told in one se
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import sys
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from afina import __version__
-from afina.command import Verb, argument, need, option, run, told
+from afina.command import Verb, argument, listing, need, option, run, told, workshop
 from afina.errors import CourseError
 from afina.runtime import SEED, arm_network_guard
 
@@ -337,24 +335,6 @@ def feedback_export(
 # --- the workshop, and this machine ----------------------------------------------------------------------------------
 
 
-def workshop(module: str):
-    """A module of the workshop, which lives in the repository only. CourseError where there is none."""
-    from afina.runtime import course_root
-
-    if importlib.util.find_spec("workshop") is None and (course_root() / "workshop").is_dir():
-        sys.path.insert(0, str(course_root()))
-    try:
-        return importlib.import_module(f"workshop.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != "workshop":
-            raise
-        raise CourseError(
-            "este comando vive no repositório do curso, não no pacote instalado.",
-            "Clone o repositório e rode-o de dentro dele, depois de `make setup`.",
-            where=f"afina {module}",
-        ) from None
-
-
 def course(
     lessons: Annotated[list[str] | None, argument('números ou nomes, como "02"; sem nenhum, todas', "AULA")] = None,
 ) -> int:
@@ -407,37 +387,13 @@ def bert_steps(
 # fmt: on
 
 COMMANDS: dict[str, Verb | dict[str, Verb]] = {
-    "prep": prep,
-    "download": download,
-    "synthetic": synthetic,
-    "validate": validate,
-    "estimate": estimate,
-    "train": train,
-    "describe": describe,
+    **{verb.__name__: verb for verb in (prep, download, synthetic, validate, estimate, train, describe)},
     "jobs": {"list": jobs_list, "clean": jobs_clean},
-    "cloud": cloud,
-    "serve": serve,
+    **{verb.__name__: verb for verb in (cloud, serve)},
     "feedback": {"list": feedback_list, "export": feedback_export},
-    "course": course,
-    "grade": grade,
-    "doctor": doctor,
+    **{verb.__name__: verb for verb in (course, grade, doctor)},
     "bert-steps": bert_steps,
 }
-GROUPS = {
-    "jobs": "o que os jobs criaram e quanto custa (list); apaga na ordem certa (clean)",
-    "feedback": "as opiniões da página: mostra (list), e exporta para treino (export)",
-}
-
-
-def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
-    return GROUPS[name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
-
-
-def _list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
-    lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
-    return f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)\n\n" + "\n".join(
-        lines
-    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -468,7 +424,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     while True:
         if not argv or argv[0] in ("-h", "--help", "help"):
-            print(_list(verbs, prog))
+            print(listing(verbs, prog))
             return 0 if argv or prog == "afina" else 2
         name, *argv = argv
         if name not in verbs:

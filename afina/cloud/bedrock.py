@@ -7,9 +7,7 @@ their sources. Texts of errors are ours where no source gives them.
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import json
 import math
 import re
@@ -22,7 +20,7 @@ from afina.cloud import iam
 from afina.cloud.converse import BedrockRuntime, Say
 from afina.cloud.foundation import HYPERPARAMETERS, MODELS, base_arn, find_base, foundation_models, read_hyperparameters
 from afina.cloud.iam import ACCOUNT, split_uri
-from afina.cloud.intake import fail, forget_model, job_event, job_folder
+from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.shapes import Api, AwsError, Handler, instant, invalid, iso
 from afina.cloud.store import Store, new_id, now
 
@@ -33,7 +31,8 @@ STATUS = {
     "validating_files": "InProgress", "queued": "InProgress", "running": "InProgress", "delivering": "InProgress",
     "succeeded": "Completed", "failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped",
 }  # fmt: skip
-PHASES = {"validating_files": "validationDetails", "queued": "dataProcessingDetails", "running": "trainingDetails"}
+PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
+PLACES = {"validating_files": 0, "queued": 1, "running": 2, "delivering": 2}  # of a status among the phases
 OPERATIONS = {  # of each kind of document: their noun, and the list in the answer of the one that lists
     "job": ("ModelCustomizationJob", "modelCustomizationJobSummaries"),
     "custom_model": ("CustomModel", "modelSummaries"),
@@ -289,8 +288,9 @@ class Bedrock:
         if not model["base"].startswith(ON_DEMAND):
             raise invalid(f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
         name = asked["modelDeploymentName"]
-        arn = self._use("deployment", "custom-model-deployment", name, model, asked, region)
-        return {"customModelDeploymentArn": arn}
+        return {
+            "customModelDeploymentArn": self._use("deployment", "custom-model-deployment", name, model, asked, region)
+        }
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
@@ -389,18 +389,14 @@ def _name(document: dict) -> str:
 
 def _phases(job: dict) -> dict:
     """The three phases as the service shows them, from where the job is, or was when it ended."""
-    order, status = list(PHASES), job["status"]
-    at = job.get("stopped_in") or (job.get("failed_in") if status == "failed" else status)
-    place = order.index(at) if at in order else len(order)
-    if status == "delivering":  # it has trained, and its results are on their way
-        place = order.index("running")
-    ended = {"failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}.get(status, "InProgress")
+    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(PHASES))
+    here = {"failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}.get(job["status"], "InProgress")
     times = {"creationTime": iso(job["created_at"]), "lastModifiedTime": iso(job["finished_at"] or time.time())}
-    states = ["Completed" if number < place else ended if number == place else "NotStarted" for number in range(3)]
-    return {
-        name: {"status": state} | ({} if state == "NotStarted" else times)
-        for name, state in zip(PHASES.values(), states, strict=True)
-    }
+    phases = {}
+    for place, name in enumerate(PHASES):
+        status = "Completed" if place < at else here if place == at else "NotStarted"
+        phases[name] = {"status": status} | (times if place <= at else {})
+    return phases
 
 
 def _state(use: dict) -> str:
@@ -411,9 +407,5 @@ def _state(use: dict) -> str:
 
 def _metrics(table: list[dict], key: str, title: str) -> bytes:
     """The service's CSV of one loss, a line a step; steps and epochs count from 0."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("step_number", "epoch_number", title, "perplexity"))
-    for row in table:
-        writer.writerow((row["step"] - 1, math.ceil(row["epoch"] - 1e-6) - 1, row[key], math.exp(row[key])))
-    return text.getvalue().encode()
+    rows = [(row["step"] - 1, math.ceil(row["epoch"] - 1e-6) - 1, row[key], math.exp(row[key])) for row in table]
+    return csv_text(("step_number", "epoch_number", title, "perplexity"), rows).encode()

@@ -180,7 +180,7 @@ def pretrain(
     model = model or BertForMaskedLM(new_config(tokenizer))
     rows = encode(texts, tokenizer, model.config.max_position_embeddings)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked)
-    return _train(model, rows, collate, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    return _train(model, rows, collate, num_train_epochs=epochs, learning_rate=learning_rate, seed=seed)
 
 
 @torch.no_grad()
@@ -273,22 +273,10 @@ def fine_tune(
         raise CourseError("parada antecipada sem validação.", "Dê também os exemplos de validação.", "fine_tune")
     padding = {"padding": "max_length", "max_length": pad_to} if pad_to else {}
     collate = DataCollatorWithPadding(tokenizer, **padding)
-    return _train(
-        model,
-        rows,
-        collate,
-        held_out,
-        patience,
-        num_train_epochs=epochs,
-        learning_rate=learning_rate,
-        train_sampling_strategy=sampling,
-        seed=seed,
-        checkpoints=checkpoints,
-        save_to=save_to,
-        tokenizer=tokenizer,
-        callbacks=callbacks,
-        **arguments,
-    )
+    arguments |= {"num_train_epochs": epochs, "learning_rate": learning_rate, "train_sampling_strategy": sampling}
+    watched = [*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])]
+    places = {"checkpoints": checkpoints, "save_to": save_to}
+    return _train(model, rows, collate, held_out, bool(patience), tokenizer, watched, **places, seed=seed, **arguments)
 
 
 def _accuracy(prediction) -> dict[str, float]:
@@ -300,18 +288,15 @@ def _train(
     rows,
     collate,
     held_out=None,
-    patience=None,
-    epochs=None,
-    checkpoints=None,
-    save_to=None,
+    best=False,
     tokenizer=None,
     callbacks=(),
+    checkpoints=None,
+    save_to=None,
     **arguments,
 ) -> Tuned:
     """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk that was not asked for."""
     runtime = Runtime.here(show=False)
-    if epochs is not None:
-        arguments["num_train_epochs"] = epochs
     settings = {
         "per_device_train_batch_size": 32,
         "per_device_eval_batch_size": 100,
@@ -319,10 +304,10 @@ def _train(
         "warmup_steps": 0.05,
         "logging_steps": 20,
         "eval_strategy": "epoch" if held_out else "no",
-        "save_strategy": "epoch" if patience else "no",
-        "load_best_model_at_end": bool(patience),
-        "metric_for_best_model": "accuracy" if patience else None,
-        "save_total_limit": 1 if patience else None,
+        "save_strategy": "epoch" if best else "no",
+        "load_best_model_at_end": best,
+        "metric_for_best_model": "accuracy" if best else None,
+        "save_total_limit": 1 if best else None,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
@@ -343,7 +328,7 @@ def _train(
             eval_dataset=held_out,
             data_collator=collate,
             compute_metrics=_accuracy if held_out else None,
-            callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+            callbacks=list(callbacks),
             processing_class=tokenizer if save_to else None,
         )
         trainer.remove_callback(PrinterCallback)

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 
-import nbformat
 import pytest
 
 from afina.errors import CourseError
@@ -17,7 +16,7 @@ from workshop.notebooks import build, sources
 ROOT = course_root()
 NAMES = quizzes.names()
 LESSONS = {path.stem: {cell.id for cell in build(path, None).cells} for path in sources(ROOT)}
-ONE = [item for name in NAMES for item in quizzes.load(name) if item["kind"] == "one"]
+ONE = [item for name in NAMES for item in quizzes.load_quiz(name) if item["kind"] == "one"]
 
 
 def places(item):
@@ -26,7 +25,7 @@ def places(item):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_item_is_whole_and_taught_by_a_cell_that_exists(name):
-    items = quizzes.load(name)
+    items = quizzes.load_quiz(name)
     assert len(items) >= 5
     assert len({item["question"] for item in items}) == len(items)
     for item in items:
@@ -70,16 +69,16 @@ def test_the_page_is_complete_small_quiet_and_the_same_every_time(name, capsys, 
     assert len(page.encode()) < 40_000
     assert "http" not in re.sub(r"<http|http\$1", "", page)  # jupyterquiz's own pattern for links
     assert page.count("</script>") == page.count("<script>") == 1
-    for item in quizzes.load(name):
+    for item in quizzes.load_quiz(name):
         for option in item["options"]:
-            assert json.dumps(quizzes._as_html(option["why"]), ensure_ascii=False).replace("</", "<\\/") in page
+            assert json.dumps(quizzes.as_html(option["why"]), ensure_ascii=False).replace("</", "<\\/") in page
     # without scripts, as in a notebook that is not trusted: one sentence, the same as in plain text
     assert f">{output['text/plain']}</div>" in page and "rode esta célula" in output["text/plain"]
     assert capsys.readouterr() == ("", "")
 
 
 def test_texts_reach_the_page_as_they_were_written():
-    assert quizzes._as_html("US$ 5 < `a*b*c[0](x)` e *sim*") == (
+    assert quizzes.as_html("US$ 5 < `a*b*c[0](x)` e *sim*") == (
         "US&#36; 5 &lt; <code>a*b*c&#91;0](x)</code> e <i>sim</i>"
     )
 
@@ -124,7 +123,7 @@ def test_in_a_browser_answers_explain_themselves_and_the_score_follows(tmp_path,
     found = re.search(r'<pre id="seen">(.*?)</pre>', dom, re.S)
     assert found, dom[-500:]
     seen = json.loads(html.unescape(found[1]))
-    right = next(option for option in quizzes.load("02")[0]["options"] if option["correct"])
+    right = next(option for option in quizzes.load_quiz("02")[0]["options"] if option["correct"])
     assert seen == {
         "start": "0 de 5 certas",
         "mouse": "1 de 5 certa",
@@ -137,22 +136,6 @@ def test_in_a_browser_answers_explain_themselves_and_the_score_follows(tmp_path,
         "fetched": [],
         "errors": [],
     }
-
-
-def test_the_version_to_read_has_every_option_and_every_why():
-    text = quizzes.as_markdown("03")
-    for item in quizzes.load("03"):
-        for option in item["options"]:
-            assert quizzes._as_html(option["why"]) in text
-    assert text.count("<details>") == text.count("</details>") == len(quizzes.load("03"))
-    assert 'href="03_jsonl_building.ipynb#cell-id=file"' in text
-    assert "(há mais de uma)" in quizzes.as_markdown("fine_tuning")
-    assert len(text.splitlines()) < 40  # the gate's limit for a cell
-
-
-def test_the_builder_fills_it_in():
-    notebook = nbformat.read(ROOT / "notebooks" / "03_jsonl_building.ipynb", as_version=4)
-    assert any(quizzes.as_markdown("03") in cell.source for cell in notebook.cells)
 
 
 GOOD = {"question": "?", "kind": "one", "lesson": "x", "cell": "y", "options": []}
@@ -178,10 +161,10 @@ def test_a_broken_quiz_is_one_clear_error(content, told, tmp_path, monkeypatch):
     (tmp_path / "data" / "quizzes" / "bad.json").write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CourseError, match=told) as error:
-        quizzes.load("bad")
+        quizzes.load_quiz("bad")
     assert "bad.json" in str(error.value)
 
 
 def test_an_unknown_quiz_names_the_known_ones():
     with pytest.raises(CourseError, match="fine_tuning"):
-        quizzes.load("99")
+        quizzes.load_quiz("99")

@@ -84,7 +84,7 @@ def test_the_gates_hold_in_the_copy(copy):
     chosen = (
         "(front_door and not links_and_pictures) or passes_every_gate and (00 or 17)"  # the links lead to nine PDFs
     )
-    tests = ["tests/test_front_door.py", "tests/test_gates.py", "-k", chosen]
+    tests = ["tests/test_front_door.py", "tests/workshop/test_gates.py", "-k", chosen]
     gates = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests)
     assert gates.returncode == 0, gates.stdout[-3000:]
 

@@ -1,14 +1,15 @@
-"""The course's diagrams: every text inside the page and inside its box, no two on top of each other, readable, the same on every run."""
+"""The figures drawn from numbers: texts inside the page and their boxes, apart, readable; the palette; what a lesson shows."""
 
 import ast
 import io
 from itertools import combinations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
-from matplotlib.colors import CSS4_COLORS, to_rgb
+from layout import EYES, boxes_around, contrast, inside, overlap, too_alike
+from matplotlib.colors import CSS4_COLORS
 from matplotlib.patches import FancyBboxPatch
+from PIL import Image
 
 from afina.runtime import course_root
 from afina.teach import figures
@@ -16,19 +17,7 @@ from workshop.notebooks import sources
 
 TOKENS, WEIGHTS = ["banco", "perto", "rio"], [0.45, 0.1, 0.45]
 DRAWN = {
-    "course_map": (figures.course_map, figures.MAP_ALT),
-    "pretraining": (figures.pretraining, figures.PRETRAINING_ALT),
-    "embedding": (figures.embedding, figures.EMBEDDING_ALT),
-    "transfer": (figures.transfer, figures.TRANSFER_ALT),
     "attention": (lambda: figures.attention(TOKENS, WEIGHTS), figures.attention_alt(TOKENS, WEIGHTS)),
-    "transformer": (figures.transformer, figures.TRANSFORMER_ALT),
-    "fine_tuning": (figures.fine_tuning, figures.FINE_TUNING_ALT),
-    "decision_tree": (figures.decision_tree, figures.DECISION_ALT),
-    "tuning_methods": (figures.tuning_methods, figures.METHODS_ALT),
-    "stacks": (figures.stacks, figures.STACKS_ALT),
-    "feedback_loop": (figures.feedback_loop, figures.FEEDBACK_ALT),
-    "job_states": (figures.job_states, figures.JOB_STATES_ALT),
-    "bedrock_parts": (figures.bedrock_parts, figures.BEDROCK_PARTS_ALT),
     "heat_map": (
         lambda: figures.heat_map([[0.9, 0.1], [0.2, 0.8]], ["a", "b"], "Pesos"),
         "Um mapa de calor dois por dois.",
@@ -53,69 +42,6 @@ def drawn(request):
     ]
     yield figure, places, boxes
     plt.close(figure)
-
-
-def inside(small, large, slack=1.0):
-    return (
-        small.x0 >= large.x0 - slack
-        and small.x1 <= large.x1 + slack
-        and small.y0 >= large.y0 - slack
-        and small.y1 <= large.y1 + slack
-    )
-
-
-def overlap(one, other, slack=1.0):
-    return (
-        min(one.x1, other.x1) - max(one.x0, other.x0) > slack and min(one.y1, other.y1) - max(one.y0, other.y0) > slack
-    )
-
-
-def luminance(color):
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, other):
-    """WCAG 2.1 contrast ratio of two colours."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-# How a person sees linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.0. Protanopia and deuteranopia are the common two.
-EYES = {
-    "all cones": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-}
-TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-
-
-def seen_as(color, eye):
-    """CIELAB (D65) of a colour as an eye of EYES sees it."""
-    rgb = np.array(to_rgb(color))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    x, y, z = TO_XYZ @ np.clip(EYES[eye] @ linear, 0, 1) / [0.95047, 1, 1.08883]
-    x, y, z = (t ** (1 / 3) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29 for t in (x, y, z))
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-def too_alike(colors, eye, distance=17):
-    """Pairs of names whose colours are nearer than `distance` (CIE76), some seven times the least that is noticed."""
-    seen = {name: seen_as(color, eye) for name, color in colors.items()}
-    return [(a, b) for a, b in combinations(seen, 2) if np.linalg.norm(seen[a] - seen[b]) < distance]
-
-
-def boxes_around(place, boxes):
-    x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
-    return [(box, area) for box, area in boxes if area.x0 < x < area.x1 and area.y0 < y < area.y1]
 
 
 def test_texts_stay_on_the_page(drawn):
@@ -152,19 +78,6 @@ def test_no_text_lies_across_the_edge_of_a_box(drawn):
     for text, place in places:
         for _, area in boxes:
             assert not overlap(place, area) or inside(place, area), f"{text.get_text()!r} crosses a box"
-
-
-def test_the_layout_checks_see_what_is_wrong():
-    """The helpers above fail on a page made wrong on purpose."""
-    figure, ax = figures._canvas(2)
-    figures._box(ax, 10, 10, 5, 5, "um título largo demais", color=figures.BLUE)
-    figures._say(ax, 12, 12, "em cima dele")
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    title, above = (t.get_window_extent(renderer) for t in ax.texts)
-    assert overlap(title, above) and not inside(title, ax.patches[0].get_window_extent(renderer))
-    assert contrast("white", figures.ORANGE) < 4.5 < contrast("white", figures.RUST)
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("eye", EYES)
@@ -223,11 +136,17 @@ def test_show_asks_for_a_description():
     plt.close(figure)
 
 
-def test_a_picture_of_a_page_keeps_its_description(tmp_path, monkeypatch):
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed: (data, metadata)."""
+    outputs = []
+    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: outputs.append((data, metadata)))
+    return outputs
+
+
+def test_a_picture_of_a_page_keeps_its_description(tmp_path, shown):
     path = tmp_path / "page.png"
     path.write_bytes(b"PNG")
-    shown = []
-    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
     figures.show_picture(path, "Uma página com uma pergunta e uma resposta.", width=400)
     assert shown[0][0]["image/png"] == b"PNG"
     assert shown[0][1]["image/png"] == {"alt": "Uma página com uma pergunta e uma resposta.", "width": 400}
@@ -235,20 +154,38 @@ def test_a_picture_of_a_page_keeps_its_description(tmp_path, monkeypatch):
         figures.show_picture(path, "página", width=400)
 
 
-@pytest.mark.parametrize(("draw", "wide"), [(figures.pretraining, 820), (lambda: figures.figure()[0], 1094)])
-def test_a_diagram_takes_fewer_bytes_than_a_chart(draw, wide, monkeypatch):
-    import base64
+ATTENTION = (lambda: figures.attention(TOKENS, WEIGHTS), 820)
 
-    from PIL import Image
 
-    shown = []
-    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+@pytest.mark.parametrize(("draw", "wide"), [ATTENTION, (figures.pretraining, 821), (lambda: figures.figure()[0], 1094)])
+def test_a_diagram_takes_fewer_pixels_than_a_chart(draw, wide, shown):
     figures.show(draw(), alt="Uma figura com uma descrição inteira.")
-    data, metadata = shown[0]
-    image = Image.open(
-        io.BytesIO(data["image/png"] if isinstance(data["image/png"], bytes) else base64.b64decode(data["image/png"]))
-    )
-    assert image.width == wide and metadata["image/png"] == {
-        "alt": "Uma figura com uma descrição inteira.",
-        "width": 730,
-    }
+    ((data, metadata),) = shown
+    assert Image.open(io.BytesIO(data["image/png"])).width == wide
+    assert metadata["image/png"] == {"alt": "Uma figura com uma descrição inteira.", "width": 730}
+
+
+def test_a_diagram_brings_its_description(shown):
+    figures.show(figures.transformer())
+    figures.show(figures.transformer(), alt=figures.TRANSFORMER_ALT)
+    assert shown[0] == shown[1] and shown[0][0]["text/plain"] == figures.TRANSFORMER_ALT
+
+
+def test_every_diagram_that_the_package_carries_has_a_function_and_a_description():
+    names = sorted(path.stem for path in (course_root() / "afina" / "teach" / "diagrams").glob("*.png"))
+    told = {alt for name, alt in vars(figures).items() if name.endswith("_ALT")}
+    assert len(names) == len(told) == 12
+    for name in names:
+        diagram = getattr(figures, name)()
+        assert diagram.name == name and diagram.alt in told
+
+
+def test_the_style_holds_from_figure_to_show_and_not_longer(shown):
+    before = dict(plt.rcParams)
+    fig, ax = figures.figure()
+    assert plt.rcParams["axes.titlelocation"] == "left"
+    ax.set_title("à esquerda")
+    figures.figure()  # never shown
+    figures.show(fig, alt="Uma figura com uma descrição inteira.")
+    assert ax.get_title(loc="left") == "à esquerda" and dict(plt.rcParams) == before
+    plt.close("all")

@@ -19,7 +19,7 @@ LESSONS = {path.stem[:2] for path in sources(ROOT)}
 @cache
 def built(name):
     """(PDF, notes, pages) of a deck, built once a session."""
-    return slides.build(ROOT / "pdf" / "src" / f"{name}.typ", ROOT)
+    return slides.build_deck(ROOT / "pdf" / "src" / f"{name}.typ", ROOT)
 
 
 def committed(name):
@@ -82,7 +82,7 @@ def test_the_same_bytes_in_another_folder(tmp_path):
         for path in (ROOT / folder).glob(pattern):
             if path.is_file():
                 shutil.copy(path, tmp_path / folder)
-    assert slides.build(tmp_path / "pdf" / "src" / f"{DECKS[0]}.typ", tmp_path)[0] == committed(DECKS[0])
+    assert slides.build_deck(tmp_path / "pdf" / "src" / f"{DECKS[0]}.typ", tmp_path)[0] == committed(DECKS[0])
 
 
 # --- what stops a build ----------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def deck_of(tmp_path, body):
     deck = tmp_path / "pdf" / "src" / "99_test.typ"
     head = f'#import "theme.typ": *\n#show: deck.with(number: "99", title: "Teste", promise: "P", lessons: ("00",), notes: "{NOTES}")'
     deck.write_text(f"{head}\n{body}", encoding="utf-8")
-    return slides.build(deck, tmp_path)
+    return slides.build_deck(deck, tmp_path)
 
 
 def page(body, lesson="00", notes=NOTES):
@@ -148,7 +148,7 @@ def test_a_lessons_own_cell_draws_what_it_is_given():
 def test_check_tells_a_stale_pdf(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(slides, "course_root", lambda: tmp_path)
     monkeypatch.setattr(slides, "decks", lambda root, wanted: [tmp_path / "pdf" / "src" / "99_test.typ"])
-    monkeypatch.setattr(slides, "build", lambda deck, root: (b"%PDF", "notas", []))
+    monkeypatch.setattr(slides, "build_deck", lambda deck, root: (b"%PDF", "notas", []))
     (tmp_path / "pdf").mkdir()
     assert slides.main(["--check"]) == 1
     assert slides.main([]) == 0 and slides.main(["--check"]) == 0

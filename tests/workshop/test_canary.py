@@ -89,14 +89,14 @@ def copy_of_requirements(folder):
 def judged(monkeypatch, tmp_path, broken, breaks_in):
     """main() with environments that are not built: the sets in `breaks_in` get the broken file's verdict."""
 
-    def judge(one, root, folder, lessons, keep):
+    def judge_set(one, root, folder, lessons, keep):
         verdict = canary.Verdict(one.name, "3.11.7", one.pinned, passed=20)
         if one.name in breaks_in:
             verdict.passed, verdict.failed, verdict.breaks = canary.read_junit(broken)
             verdict.differs = {"trl": ["1.15.0", "1.16.0"], "anyio": ["4.16.0", "4.17.0"]}
         return verdict
 
-    monkeypatch.setattr(canary, "judge", judge)
+    monkeypatch.setattr(canary, "judge_set", judge_set)
     monkeypatch.setattr(canary, "build_folder", lambda: tmp_path)
     monkeypatch.setattr(canary, "course_root", lambda: copy_of_requirements(tmp_path))
     monkeypatch.setattr(canary, "find_python", lambda version: sys.executable if version == "3.12" else None)
@@ -121,7 +121,7 @@ def test_a_newer_set_that_breaks_is_reported_and_no_failure(monkeypatch, tmp_pat
     assert list(sets) == ["control", "inside", "beyond", "python3.12"]
     assert [row["ok"] for row in sets.values()] == [True, True, False, True]
     # one set again: the others stay as the day's report has them
-    monkeypatch.setattr(canary, "judge", lambda one, *_: canary.Verdict(one.name, "3.11.7", one.pinned, passed=5))
+    monkeypatch.setattr(canary, "judge_set", lambda one, *_: canary.Verdict(one.name, "3.11.7", one.pinned, passed=5))
     assert canary.main(["--sets", "beyond"]) == 0
     again = json.loads(data.read_text(encoding="utf-8"))
     assert [(row["name"], row["passed"]) for row in again["sets"]] == [
@@ -153,9 +153,9 @@ def test_an_environment_that_pip_refuses_is_a_break(monkeypatch, tmp_path):
         )
         raise subprocess.CalledProcessError(1, ["pip", "install"])
 
-    monkeypatch.setattr(canary, "install", refused)
+    monkeypatch.setattr(canary, "install_set", refused)
     one = canary.Set("inside", sys.executable, [], ["torch==2.13.0"], [], False)
-    verdict = canary.judge(one, ROOT, tmp_path, ["02"], keep=False)
+    verdict = canary.judge_set(one, ROOT, tmp_path, ["02"], keep=False)
     assert not verdict.ok
     assert verdict.breaks[0]["test"] == "instalação" and verdict.breaks[0]["error"].startswith(
         "ERROR: Cannot install trl and datasets<5"

@@ -20,6 +20,7 @@ from browser import CHROMIUM, browser
 
 from afina.errors import CourseError
 from afina.runtime import course_root
+from afina.teach import figures
 from afina.teach import quiz as quizzes
 from workshop import site as sites
 from workshop.notebooks import colab_link, github_link, sources
@@ -99,6 +100,13 @@ def test_pictures_keep_their_descriptions_and_named_cells_their_places(books):
                 assert f'<div id="cell-id={cell.id}"></div>' in text, (path, cell.id)
 
 
+def test_a_page_shows_the_drawing_itself_with_its_description(books):
+    (cell,) = (cell for cell in books["notebooks/15_openai_job.ipynb"].cells if "show(job_states()" in cell.source)
+    (output,) = cell.outputs
+    assert list(output.data) == ["image/svg+xml"] and "validating_files</text>" in output.data["image/svg+xml"]
+    assert cell.metadata.mystnb.image.alt == figures.JOB_STATES_ALT
+
+
 def test_the_cover_says_what_to_take_along(books):
     cover = books["notebooks/07_attention.ipynb"].cells[0].source
     assert re.findall(r'<a href="(.*)">(.*)</a>', cover) == [
@@ -144,20 +152,10 @@ def test_accents_and_plurals_do_not_matter_to_the_search(one, other):
     assert sites.searched(one) == sites.searched(other)
 
 
-@pytest.mark.parametrize("name", quizzes.names())
-def test_the_quiz_of_a_page_has_every_option_with_its_why(name):
-    page = quizzes.as_page(name)
-    assert "\n\n" not in page  # Markdown would end the HTML there
-    options = [option for item in quizzes.load(name) for option in item["options"]]
-    found = re.findall(r'<button type="button" data-correct="(\w+)">(.*)</button>\n<p class="why">(.*)</p>', page)
-    as_html = quizzes._as_html
-    assert found == [(str(o["correct"]).lower(), as_html(o["text"]), as_html(o["why"])) for o in options]
-
-
 def test_without_sphinx_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sphinx.cmd.build", None)
     with pytest.raises(CourseError, match="make site"):
-        sites.build(ROOT, tmp_path / "site")
+        sites.build_site(ROOT, tmp_path / "site")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -285,7 +283,7 @@ def test_a_build_that_fails_leaves_the_site_that_was_there(site, tmp_path, monke
     (out / "index.html").write_text("ontem", encoding="utf-8")
     monkeypatch.setattr("sphinx.cmd.build.main", lambda words: 1)
     with pytest.raises(CourseError, match="Sphinx"):
-        sites.build(ROOT, out)
+        sites.build_site(ROOT, out)
     assert (out / "index.html").read_text(encoding="utf-8") == "ontem"
 
 
@@ -365,7 +363,7 @@ def test_the_browser_stems_as_the_index_does(site, page):
 def test_a_quiz_answers_by_mouse_and_by_keyboard(site, page):
     at_width(page, 1280)
     page.open((site / f"{LESSONS[3]}.html").as_uri())
-    (first, second, *rest) = quizzes.load("03")
+    (first, second, *rest) = quizzes.load_quiz("03")
 
     def option(item, correct):
         return f"[...document.querySelectorAll('.quiz .item')[{item}].querySelectorAll('button[data-correct={str(correct).lower()}]')][0]"
@@ -415,7 +413,7 @@ def test_without_scripts_the_quiz_reads_as_a_list_of_answers(site, page):
         )
     finally:
         page.call("Emulation.setScriptExecutionDisabled", value=False)
-    assert shown == [option["why"].replace("`", "") for item in quizzes.load("03") for option in item["options"]]
+    assert shown == [option["why"].replace("`", "") for item in quizzes.load_quiz("03") for option in item["options"]]
 
 
 @pytest.mark.parametrize(("mode", "dark"), [("light", False), ("dark", True)])

@@ -83,7 +83,7 @@ BROKEN = {
     "stderr noise": add_output(output_type="stream", name="stderr", text="Warning"),
     "widget state": lambda nb: nb.metadata.update(widgets={"state": {}}),
     "a widget, which": add_output(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}}),
-    "more than 300,000": add_output(output_type="stream", name="stdout", text="a" * 300_000),
+    "kB, more than 300": add_output(output_type="stream", name="stdout", text="a" * 300_000),
     "more than 40": add_code("x = 1\n" * 41),
     "median code cell": many_long_cells,
     "have over 20 lines": many_long_cells,
