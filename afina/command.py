@@ -135,6 +135,8 @@ def run(verb: Verb, prog: str, argv: list[str]) -> int:
             command.main(["--help"], prog_name=prog, standalone_mode=False)
         print(_in_portuguese(shown.getvalue(), _HELP).rstrip())
         return 0
+    if any("\0" in word for word in argv):  # no shell can type it, and every part of the system refuses it otherwise
+        raise CourseError("há um caractere nulo em um dos argumentos.", "Confira os nomes.", prog)
     try:
         return command.main(argv, prog_name=prog, standalone_mode=False) or 0
     except Exception as error:

@@ -3,9 +3,9 @@
 from afina.data.account import REASONS, Broken
 from afina.data.account import PrepReport as Report
 from afina.data.account import RowBatch as Batch
-from afina.data.prep import BLOCK_BYTES, FORMATS, main, prep
+from afina.data.prep import BLOCK_BYTES, FORMATS, prep
 from afina.data.reading import Damaged, read_blocks
 from afina.data.rows import Row, Table, encode_rows, prepare, sketch_rows
 
-__all__ = ["BLOCK_BYTES", "FORMATS", "REASONS", "Batch", "Broken", "Damaged", "Report", "Row", "Table", "encode_rows", "main",
+__all__ = ["BLOCK_BYTES", "FORMATS", "REASONS", "Batch", "Broken", "Damaged", "Report", "Row", "Table", "encode_rows",
            "prep", "prepare", "read_blocks", "sketch_rows"]  # fmt: skip

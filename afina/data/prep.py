@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from afina import whole
-from afina.data.account import Broken, PrepReport, RowBatch, damage_notes
+from afina.data.account import REASONS, Broken, PrepReport, RowBatch, damage_notes
 from afina.data.folder import ShardWriter, describe, is_ready, read_manifest, report_of, to_parquet, write_manifest
 from afina.data.reading import Damaged, read_blocks
 from afina.data.rows import Table, encode_rows, prepare, sketch_rows
 from afina.data.split import SHARES, SPLITS, assign_splits
 from afina.errors import CourseError
-from afina.ptbr import number
+from afina.ptbr import number, plural
 from afina.runtime import progress as progress_bar
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def prep(
     one); `ray` the address of a Ray cluster that does the work instead ("auto" finds one), `road` any other way to do it.
     `near_duplicates`, a Jaccard similarity from 0.5 to 1, also drops rows that say almost what an earlier kept row says
     (`afina.data.near`); it costs about 2 KB of memory a row. Broken lines are counted and reported; with `strict` the
-    first one raises. Raises CourseError; `out` is then as it was before.
+    first one raises. Raises CourseError, also where no row at all is kept; `out` is then as it was before.
     """
     started = time.perf_counter()
     out = Path(out)
@@ -109,6 +109,8 @@ def prep(
                 way = road or partial(_local_road, pool)
                 batches = way(files, shares, near, made, report.notes)
                 shards = _write(batches, made, report, shard_rows, strict, total if progress else None)
+                if not report.kept:
+                    raise _nothing_kept(report, files)
                 report.shards = _in_formats(made, shards, formats, pool)
             report.seconds = time.perf_counter() - started
             write_manifest(made, report, head)
@@ -157,6 +159,18 @@ def _in_formats(
     return twins
 
 
+def _nothing_kept(report: PrepReport, files: Sequence[Path]) -> CourseError:
+    """A run that kept nothing is a failure: how many lines there were, and what was wrong with the first."""
+    lost = [f"{number(lines)} {REASONS[reason]}" for reason, lines in report.dropped.items() if lines]
+    problem = f"nenhuma linha foi aproveitada, de {plural(report.read, 'lida')}"
+    problem += f" ({', '.join(lost)})" * bool(lost)
+    problem += "".join(f"; {bad.file}, linha {bad.line}: {bad.reason}" for bad in report.broken[:1])
+    problem += "".join(f"; {text.removesuffix('.')}" for text in report.damaged)
+    return CourseError(
+        f"{problem}.", "Cada linha deve ser um objeto JSON com uid, title e content, em texto.", files[0]
+    )
+
+
 def _installed_road(name: str) -> Callable[..., Iterator[RowBatch]]:
     """A road by its name: who brings one registers it as an entry point, so that no module of an extra is named here."""
     found = list(importlib.metadata.entry_points(group="afina.roads", name=name))
@@ -191,7 +205,7 @@ def _files(inputs: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
     if not found:
         raise CourseError("nenhum arquivo de entrada.", "Dê pelo menos um arquivo JSON Lines.", "afina prep")
     for path in found:
-        if out.resolve() in path.resolve().parents:
+        if Path(os.path.realpath(out)) in Path(os.path.realpath(path)).parents:  # resolve() gives up on a loop of links
             raise CourseError("a entrada está dentro da pasta de saída.", "Escolha outra pasta de saída.", path)
     return found
 

@@ -372,7 +372,7 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> Path:
 
 def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED, start: int = 0) -> Path:
     """Write `n` lines from line `start` on to `path`, compressed where it ends in .gz. CourseError where it cannot."""
-    if n < 0:
-        raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de zero.", where="--lines")
+    if n < 1:
+        raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de 1.", where="--lines")
     path = Path(path)
     return write_lines(path, progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))

@@ -51,7 +51,7 @@ def test_every_kind_of_line_is_accounted_for(tmp_path):
 
 
 def test_many_broken_lines_are_counted_and_few_shown(tmp_path):
-    (tmp_path / "a.json").write_bytes(b"{\n" * 1_000)
+    (tmp_path / "a.json").write_bytes(b"{\n" * 1_000 + row("1", "a", "b"))
     report = prep(tmp_path / "a.json", tmp_path / "out", formats=JSONL)
     assert report.dropped["broken"] == 1_000
     assert len(report.broken) == 20

@@ -1,6 +1,7 @@
 """The catalogue engine: right rows on every road, and a clean folder whatever goes wrong."""
 
 import dataclasses
+import gzip
 import importlib.metadata
 import json
 import os
@@ -74,10 +75,27 @@ def test_several_files_and_patterns_keep_order_and_line_numbers(tmp_path):
     assert [(Path(broken.file).name, broken.line) for broken in report.broken] == [("a.json", 2), ("b.json", 2)]
 
 
-def test_empty_input_is_an_empty_catalogue(tmp_path):
-    (tmp_path / "a.json").write_bytes(b"")
-    report = prep(tmp_path / "a.json", tmp_path / "out")
-    assert (report.read, report.kept, report.shards, report.complete) == (0, 0, [], True)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"a\.json: nenhuma linha foi aproveitada, de 0 lidas\."),
+        (b"\n{\n" * 1_000, r"de 2\.000 lidas \(1\.000 em branco, 1\.000 quebradas\); .*a\.json, linha 2: JSON cortado"),
+        (gzip.compress(b"x" * 99)[:-9], r"de 0 lidas; .*o gzip foi cortado antes do fim"),
+    ],
+    ids=["empty", "broken", "cut"],
+)
+def test_a_run_that_kept_nothing_is_a_failure_and_says_why(tmp_path, content, said):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CourseError, match=said):
+        prep(tmp_path / "a.json", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a link to itself")
+def test_a_loop_of_links_gets_one_clear_sentence(tmp_path):
+    (tmp_path / "a.json").symlink_to(tmp_path / "a.json")
+    with pytest.raises(CourseError, match="o sistema recusou"):
+        prep(tmp_path / "a.json", tmp_path / "out")
 
 
 def test_adding_lines_moves_no_row_and_order_does_not_change_the_sum(tmp_path, lines):

@@ -192,8 +192,9 @@ def test_write_errors_are_one_clear_sentence(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CourseError, match="não consegui gravar"):
         synthetic.write_catalogue(tmp_path / "file" / "trn.json", 5)
-    with pytest.raises(CourseError, match="a partir de zero"):
-        synthetic.write_catalogue(tmp_path / "trn.json", -1)
+    for n in (0, -1):
+        with pytest.raises(CourseError, match="a partir de 1"):
+            synthetic.write_catalogue(tmp_path / "trn.json", n)
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):

@@ -26,8 +26,3 @@ def test_splits_and_kinds(clubs):
 def said(row):
     """What a right answer says, but for the question of who has it, which the answer repeats with an article."""
     return [value for name, value in row["attributes"].items() if name not in ("clube",)]
-
-
-def test_each_kind_has_four_phrasings_and_two_held_out():
-    for known, held_out in PHRASINGS.values():
-        assert (len(known), len(held_out)) == (4, 2) and set(known).isdisjoint(held_out)
