@@ -38,7 +38,7 @@ def test_every_whole_page_has_the_one_style_a_language_and_room_for_phones():
     reason="the grader still has its own",
 )
 def test_the_style_is_the_only_home_of_the_pages_colours():
-    for path in (course_root() / "workshop").rglob("*.py"):
+    for path in [*(course_root() / "workshop").rglob("*.py"), *FOLDER.glob("*.html")]:
         assert not re.search("#[0-9A-Fa-f]{6}", path.read_text(encoding="utf-8")), path
 
 
