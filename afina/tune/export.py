@@ -19,45 +19,12 @@ import transformers
 
 from afina import compat, ptbr, whole
 from afina.errors import CourseError
+from afina.runtime import versions_of
 from afina.tune.evaluate import NAMES, finished, generate
 from afina.tune.load import load_base, model_errors
 from afina.tune.quiet import quiet
 from afina.tune.rows import INSTRUCTION
 from afina.tune.templates import ALPACA, MODELFILE
-
-CARD = """\
----
-language: {language}
-license: {licence}
-library_name: {library}
-base_model: {base}
-pipeline_tag: text-generation
-tags: [sft, lora, curso]
----
-
-# {name}
-
-{purpose}
-
-## Dados
-
-{data}
-
-## Receita
-
-{settings}
-
-## Medido
-
-{metrics}
-
-## Limites
-
-{limits}
-
-Feito em {day} com {versions}. Dados e pesos sob {licence}.
-"""
-
 
 # --- one model from two --------------------------------------------------------------------------------------------
 
@@ -155,31 +122,46 @@ def model_card(
 
     CourseError when a part is empty: a card without data, settings or measurements helps nobody.
     """
-    from afina.runtime import versions_of
-
     empty = [part for part, value in (("data", data), ("settings", settings), ("scores", scores)) if not value]
     if empty or not limits:
         raise CourseError(f"o cartão está sem {', '.join(empty or ['limits'])}.", "Preencha com o que a rodada mediu.")
     columns = list(next(iter(scores.values())))
     head = "| modelo | " + " | ".join(NAMES.get(column, column) for column in columns) + " |"
     rows = ["| " + " | ".join([model, *(_figure(row[c]) for c in columns)]) + " |" for model, row in scores.items()]
-    versions = " · ".join(
-        f"{name} {version}" for name, version in versions_of(("torch", "transformers", "trl", "peft"))
-    )
-    return CARD.format(
-        language=language,
-        licence=licence,
-        library=library,
-        base=base,
-        name=name,
-        purpose=purpose,
-        data=_bullets(data),
-        settings=_bullets(settings),
-        metrics="\n".join([head, "| --- |" + " ---: |" * len(columns), *rows]),
-        limits=limits,
-        day=date.today().isoformat(),
-        versions=versions,
-    )
+    table = "\n".join([head, "| --- |" + " ---: |" * len(columns), *rows])
+    versions = " · ".join(f"{which} {its}" for which, its in versions_of(("torch", "transformers", "trl", "peft")))
+    return f"""\
+---
+language: {language}
+license: {licence}
+library_name: {library}
+base_model: {base}
+pipeline_tag: text-generation
+tags: [sft, lora, curso]
+---
+
+# {name}
+
+{purpose}
+
+## Dados
+
+{_bullets(data)}
+
+## Receita
+
+{_bullets(settings)}
+
+## Medido
+
+{table}
+
+## Limites
+
+{limits}
+
+Feito em {date.today().isoformat()} com {versions}. Dados e pesos sob {licence}.
+"""
 
 
 def _bullets(facts: Mapping[str, object]) -> str:
