@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from afina.errors import CourseError
 from afina.jsonl import cost
 from afina.jsonl.cost import Estimate, in_dollars
 from afina.jsonl.report import ValidationReport
@@ -26,8 +27,8 @@ def estimate(
 ) -> Estimate:
     """What training `model` on `source` would cost: a JSONL file, or the number of tokens in one pass over the data.
 
-    A file is read and counted by the validator, whose problems are not shown here. CourseError for an unknown model or
-    epochs that the service refuses.
+    A file is read and counted by the validator, whose problems are not shown here. CourseError for an unknown model, epochs
+    that the service refuses, or a file without an example.
     """
     chosen = model if isinstance(model, Model) else find_model(model)
     if isinstance(source, int):
@@ -37,6 +38,8 @@ def estimate(
 
 def _of_report(report: ValidationReport, model: Model, epochs: int | None) -> Estimate:
     train, label = report.train, report.tokens_label
+    if not train.good:
+        raise CourseError("nenhum exemplo deste arquivo pôde ser lido.", "Confira-o com afina validate.", train.file)
     return cost.estimate(train.tokens, model, epochs=epochs, examples=train.examples, tokens_label=label)
 
 

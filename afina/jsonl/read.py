@@ -32,6 +32,8 @@ def open_file(path: str | Path) -> BinaryIO:
         return cast(BinaryIO, where.open("rb", buffering=0))
     except FileNotFoundError:
         raise CourseError("arquivo não encontrado.", "Confira o caminho e a pasta atual.", where=where) from None
+    except ValueError:  # a zero byte
+        raise CourseError("isto não é um nome de arquivo.", "Confira o caminho.", where=brief(str(path))) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise CourseError(f"não consegui ler o arquivo ({reason}).", "Confira as permissões.", where=where) from error

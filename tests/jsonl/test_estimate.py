@@ -48,3 +48,12 @@ def test_what_is_neither_file_nor_tokens_is_refused(tmp_path):
     for source in (-1, True, tmp_path / "nada.jsonl"):
         with pytest.raises(CourseError):
             estimate(source, "gpt-4.1-mini")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{\n", bytes(range(256))])
+def test_a_file_without_an_example_costs_nothing_that_could_be_told(tmp_path, content):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(content)
+    for ask in (lambda: estimate(path, "gpt-4.1-mini"), lambda: estimates(path)):
+        with pytest.raises(CourseError, match="nenhum exemplo"):
+            ask()

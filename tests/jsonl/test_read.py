@@ -63,3 +63,5 @@ def test_unreadable(tmp_path):
         validate(tmp_path / "nada.jsonl")
     with pytest.raises(CourseError, match="pasta"):
         validate(tmp_path)
+    with pytest.raises(CourseError, match="nome de arquivo"):
+        validate("a\0b.jsonl")
