@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from afina import __version__
-from afina.command import Verb, argument, listing, need, option, run, told, workshop
+from afina.command import Verb, argument, need, option, run, told, verb_list, workshop
 from afina.errors import CourseError
 from afina.runtime import SEED, arm_network_guard
 
@@ -134,13 +133,13 @@ def estimate(
 
     Exemplo: afina estimate treino.jsonl --model gpt-4.1-mini
     """
-    from afina.jsonl.estimate import estimates, table
+    from afina.jsonl.estimate import cost_table, estimates
 
     answers = estimates(file, model, epochs=epochs, format=format)
     if as_json:
         print(json.dumps([answer.to_dict() for answer in answers], ensure_ascii=False, indent=2))
     else:
-        print(answers[0] if model else table(file, answers))
+        print(answers[0] if model else cost_table(file, answers))
     return 0
 
 
@@ -193,18 +192,10 @@ def jobs_list() -> int:
     Exemplo: afina jobs list
     """
     from afina.jobs import ledger
-    from afina.ptbr import dollars
+    from afina.jobs.cleaning import listing
 
-    if not (found := ledger.entries()):
-        print(EMPTY_LEDGER)
-        return 0
-    for entry in found:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.noted_at))
-        doubt = "" if entry.id else "  (sem resposta do serviço: pode existir ou não)"
-        where = "gêmeo local" if entry.local else entry.provider
-        print(f"{ledger.KINDS[entry.kind]:<24} {entry.name:<40} {where:<12} desde {since}  {entry.cost}{doubt}")
-    hourly = sum(entry.usd_per_hour or 0 for entry in found if not entry.local)
-    print(f"Em contas de verdade, parado: {dollars(hourly)} por hora, fora o que não tem preço.")
+    found = ledger.entries()
+    print(listing(found) if found else EMPTY_LEDGER)
     return 0
 
 
@@ -216,13 +207,14 @@ def jobs_clean(local: Annotated[bool, option("só o que é dos gêmeos locais")]
 
     Exemplo: afina jobs clean --local
     """
-    from afina.jobs import clean, ledger
+    from afina.jobs import ledger
+    from afina.jobs.cleaning import clean_ledger
 
     if not (found := ledger.entries()):
         print(EMPTY_LEDGER)
         return 0
     found = [entry for entry in found if entry.local or not local]
-    left = clean(found)
+    left = clean_ledger(found)
     print(f"Pronto: {len(found) - len(left)} de {len(found)} saíram do livro.")
     return 1 if left else 0
 
@@ -424,7 +416,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     while True:
         if not argv or argv[0] in ("-h", "--help", "help"):
-            print(listing(verbs, prog))
+            print(verb_list(verbs, prog))
             return 0 if argv or prog == "afina" else 2
         name, *argv = argv
         if name not in verbs:

@@ -116,7 +116,7 @@ def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
     return GROUPS[name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
 
 
-def listing(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
+def verb_list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
     lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
     return f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)\n\n" + "\n".join(
         lines

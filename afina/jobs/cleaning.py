@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import os
 import time
@@ -75,27 +74,3 @@ def _twin_answers(endpoint: str) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     return headers.get("x-afina-local") == "true"
-
-
-def main(argv: list[str]) -> int:
-    """`afina jobs list` and `afina jobs clean`: what the ledger holds, from any terminal, with or without the notebook."""
-    parser = argparse.ArgumentParser(
-        prog="afina jobs", description="Mostra ou apaga o que os jobs do curso criaram, aqui e em contas de verdade."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|clean")
-    verbs.add_parser("list", help="o que existe, onde, e quanto custa por hora parado")
-    cleaner = verbs.add_parser("clean", help="apaga tudo, na ordem certa; contas de verdade, só depois de perguntar")
-    cleaner.add_argument("--local", action="store_true", help="só o que é dos gêmeos locais")
-    args = parser.parse_args(argv)
-    found = ledger.entries()
-    if not found:
-        print("O livro está vazio: nada criado por aqui existe em serviço nenhum.")
-        return 0
-    if args.verb == "list":
-        print(listing(found))
-        return 0
-    if args.local:
-        found = [entry for entry in found if entry.local]
-    left = clean_ledger(found)
-    print(f"Pronto: {len(found) - len(left)} de {len(found)} saíram do livro.")
-    return 1 if left else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
 from afina.errors import CourseError
@@ -12,7 +10,7 @@ from afina.jsonl.cost import Estimate, in_dollars
 from afina.jsonl.report import ValidationReport
 from afina.jsonl.tokens import ESTIMATE_LABEL
 from afina.jsonl.validate import validate
-from afina.prices import FORMATS, MODELS, Model, find_model, takes
+from afina.prices import MODELS, Model, find_model, takes
 from afina.ptbr import number, plural
 
 
@@ -65,24 +63,3 @@ def cost_table(file: str | Path, answers: list[Estimate]) -> str:
     read_on = min(answer.read_on for answer in answers)
     lines.append(f"Tabela lida em {read_on}; confirme antes de gastar. Hospedar e usar o modelo é cobrado à parte.")
     return "\n".join(lines)
-
-
-def main(argv: list[str]) -> int:
-    """`afina estimate`: the cost of training on a file, for one model or for all that take its format."""
-    parser = argparse.ArgumentParser(
-        prog="afina estimate", description="Estima tokens e custo de um fine-tuning antes de qualquer job."
-    )
-    parser.add_argument("file", metavar="ARQUIVO", help="o JSONL de treino")
-    parser.add_argument("--model", metavar="MODELO", help="modelo base; sem ele, todos os que aceitam o formato")
-    parser.add_argument("--epochs", type=int, metavar="N", help="passadas pelos dados (padrão: o do serviço)")
-    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS), help="formato do arquivo")
-    parser.add_argument("--json", action="store_true", help="saída para máquinas")
-    args = parser.parse_args(argv)
-    answers = estimates(args.file, args.model, epochs=args.epochs, format=args.format)
-    if args.json:
-        print(json.dumps([answer.to_dict() for answer in answers], ensure_ascii=False, indent=2))
-    elif args.model:
-        print(answers[0])
-    else:
-        print(cost_table(args.file, answers))
-    return 0

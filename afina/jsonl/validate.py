@@ -9,9 +9,7 @@ fingerprint, and line fingerprints that go to a temporary file of 8 bytes a line
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -269,23 +267,3 @@ def _check_limits(findings: Findings, summaries: Sequence[FileSummary], model: M
             findings.note(summary.file, 0, "file_too_big", "", found, remedy, True)
     if model.retired:
         note("retired_model", "", f"{model.id} saiu do ar em {model.retired}.", "Escolha outro modelo.")
-
-
-def main(argv: list[str]) -> int:
-    """`afina validate`: 0 if the files have no errors (warnings are allowed), 1 if they have."""
-    parser = argparse.ArgumentParser(
-        prog="afina validate", description="Confere arquivos JSONL de fine-tuning: todos os problemas, por linha."
-    )
-    parser.add_argument("train", metavar="TREINO", help="o JSONL de treino")
-    parser.add_argument("validation", metavar="VALIDAÇÃO", nargs="?", help="o JSONL de validação")
-    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS), help="formato dos arquivos")
-    parser.add_argument("--model", metavar="MODELO", help="modelo base: decide limites e preço")
-    parser.add_argument("--json", action="store_true", help="saída para máquinas")
-    parser.add_argument("--max", type=int, default=50, metavar="N", help="mostra no máximo N problemas (padrão: 50)")
-    args = parser.parse_args(argv)
-    report = validate(args.train, args.validation, format=args.format, model=args.model, max_problems=args.max)
-    if args.json:
-        print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
-    else:
-        print(report.text(args.max))
-    return 0 if report.ok else 1
