@@ -159,7 +159,8 @@ def train(
     Em vários processos: accelerate launch --config_file train/accelerate/processes.yaml -m afina.cli train gpt
     Em um cluster: sbatch train/job.slurm gpt train/gpt.yaml, ou python train/job_ray.py gpt train/gpt.yaml
     """
-    from afina.scale.train import read_job, run
+    from afina.scale.job import read_job
+    from afina.scale.train import run as run_job
 
     job = read_job(kind, config)
     if out:
@@ -167,7 +168,7 @@ def train(
     if check:
         print(json.dumps(asdict(job), indent=1, ensure_ascii=False))
     else:
-        run(kind, job, force)
+        run_job(kind, job, force)
     return 0
 
 
@@ -272,6 +273,7 @@ def serve(
                 "Atenção: outras máquinas alcançam este endereço, e a conversa vai sem cifra. Ponha um proxy com TLS na frente."
             )
         sys.stdout.flush()
+        assert server.process is not None
         try:
             server.process.wait()
         except KeyboardInterrupt:
