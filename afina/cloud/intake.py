@@ -16,8 +16,8 @@ from afina import whole
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
 from afina.jsonl import validate
-from afina.jsonl.limits import find_model
 from afina.jsonl.validate import Report
+from afina.prices import find_model
 
 BUSY = ("validating_files", "queued", "running", "delivering", "stopping")
 

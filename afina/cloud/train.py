@@ -183,8 +183,6 @@ class JobRun:
 
         job, source = self.job, self.base
         if job["layers"]:  # go on from a tuned model: its adapters become part of the weights
-            from afina.cloud.chat import load_model
-
             source = self.folder / "start"
             shutil.copytree(self.base, source, ignore=shutil.ignore_patterns("*.safetensors*"), dirs_exist_ok=True)
             load_model(self.base, tuple(job["layers"])).save_pretrained(source)

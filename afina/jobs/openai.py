@@ -148,7 +148,7 @@ def _withdraw(client: openai.OpenAI, endpoint: str, files: list[str], error: ope
 
 
 def _quote(report: ValidationReport, known: str | None, model: str, epochs: int | None, service: Provider) -> Estimate:
-    unknown = Model(model, "", report.format, 0, None, None, False, (1, 50, None), None, None, (), service.source)
+    unknown = Model(model, "", report.format, 0, epochs=(1, 50, None), notes=(), limits=service.source)
     return estimate(report.train.tokens, known or unknown, epochs=epochs, examples=report.train.examples)
 
 

@@ -319,7 +319,7 @@ def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
 
 def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict[str, str]]:
     """The first `rows` of the shard that fit whole, each asked in the phrasing whose turn it is, as in lesson 14."""
-    from afina.data.catalog import prep
+    from afina.data.prep import prep
     from afina.tune import sft
 
     place = _file(job.data)
