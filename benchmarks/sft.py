@@ -30,7 +30,7 @@ import psutil
 import torch
 from common import about, read, save
 
-from afina.data.catalog import prepare as prepare_block
+from afina.data.rows import prepare as prepare_block
 from afina.runtime import course_root
 from afina.tune import evaluate, sft
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings

@@ -221,7 +221,7 @@ print({name: f"{score:.3f}" for name, score in scores["TF-IDF"].items()}, "e o a
 # %%
 from transformers import BertForSequenceClassification
 
-from afina.tune.bert import captured_log
+from afina.tune.quiet import captured_log
 
 with captured_log() as said:
     BertForSequenceClassification.from_pretrained(pretrained, num_labels=3)
