@@ -141,6 +141,7 @@ def main(argv: list[str]) -> int:
             )
         sys.stdout.flush()
         try:
+            assert server.process
             server.process.wait()
         except KeyboardInterrupt:
             print("\nEncerrado.")
