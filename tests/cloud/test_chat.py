@@ -41,7 +41,7 @@ def adapters(tmp_path_factory):
 
 
 def turn(layers=(), **settings):
-    return Turn(tuple(layers), user("mouse number 3"), **{"max_tokens": 12, "seed": 7} | settings)
+    return Turn(tuple(layers), user("mouse number 3"), **{"max_tokens": 60, "temperature": 2.0, "seed": 7} | settings)
 
 
 def test_many_models_at_once_each_answer_as_their_own(speaker, adapters):
