@@ -33,27 +33,28 @@ test: $(READY) $(GPU_SOURCE)
 
 # `afina prep` by Daft on Ray, and `afina train` by Ray Train, on a local cluster of two workers (installs the [cluster] extra the first time).
 test-cluster: $(CLUSTER)
-	@$(PY) -m pytest tests/test_cluster.py
+	@$(PY) -m pytest tests/scale
 
 # Each lesson and task opened in a simulated Colab (Linux; downloads what Colab has): `make test-colab COLAB_PYTHON=python3.13`.
 test-colab: $(READY)
-	@$(PY) workshop/colab_room.py --python "$(COLAB_PYTHON)"
+	@$(PY) -m workshop.colab_room --python "$(COLAB_PYTHON)"
 
 # The site built and opened in a headless Chromium, where there is one.
 test-site: $(SITE)
-	@$(PY) -m pytest tests/test_site.py
+	@$(PY) -m pytest tests/workshop/test_site.py
 
 # Do newer versions break the course? Fresh environments, some minutes each; the report is build/canary/report.md, or `make canary SETS="beyond"`.
 SETS ?=
 canary: $(READY) $(GPU_SOURCE)
-	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) workshop/canary.py $(if $(SETS),--sets $(SETS))
+	@TORCH_ARGS='$(TORCH_ARGS)' $(PY) -m workshop.canary $(if $(SETS),--sets $(SETS))
 
 lab: $(READY)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab 00_start_here.ipynb
 
-# Rebuild the notebooks whose source changed, or `make notebooks LESSONS="02"`.
+# Rebuild the notebooks whose source changed, or `make notebooks LESSONS="02"`; first the diagrams, from workshop/diagrams.
 notebooks: $(READY)
 	@$(VENV)/bin/ruff format --quiet notebooks/src
+	@$(PY) -m workshop.pictures
 	@$(PY) -m workshop.notebooks $(LESSONS)
 
 # Rebuild the tasks whose source changed, or `make tasks TASKS="t01"`: the student's notebook and the worked solution.

@@ -7,12 +7,9 @@ A verb imports its room only when it runs. Whatever goes wrong is told in one se
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from afina import __version__
-from afina.command import Verb, argument, need, option, run, told
+from afina.command import Verb, argument, need, option, run, told, verb_list, workshop
 from afina.errors import CourseError
 from afina.runtime import SEED, arm_network_guard
 
@@ -136,13 +133,13 @@ def estimate(
 
     Exemplo: afina estimate treino.jsonl --model gpt-4.1-mini
     """
-    from afina.jsonl.estimate import estimates, table
+    from afina.jsonl.estimate import cost_table, estimates
 
     answers = estimates(file, model, epochs=epochs, format=format)
     if as_json:
         print(json.dumps([answer.to_dict() for answer in answers], ensure_ascii=False, indent=2))
     else:
-        print(answers[0] if model else table(file, answers))
+        print(answers[0] if model else cost_table(file, answers))
     return 0
 
 
@@ -162,7 +159,8 @@ def train(
     Em vários processos: accelerate launch --config_file train/accelerate/processes.yaml -m afina.cli train gpt
     Em um cluster: sbatch train/job.slurm gpt train/gpt.yaml, ou python train/job_ray.py gpt train/gpt.yaml
     """
-    from afina.scale.train import read_job, run
+    from afina.scale.job import read_job
+    from afina.scale.train import run as run_job
 
     job = read_job(kind, config)
     if out:
@@ -170,7 +168,7 @@ def train(
     if check:
         print(json.dumps(asdict(job), indent=1, ensure_ascii=False))
     else:
-        run(kind, job, force)
+        run_job(kind, job, force)
     return 0
 
 
@@ -195,18 +193,10 @@ def jobs_list() -> int:
     Exemplo: afina jobs list
     """
     from afina.jobs import ledger
-    from afina.ptbr import dollars
+    from afina.jobs.cleaning import listing
 
-    if not (found := ledger.entries()):
-        print(EMPTY_LEDGER)
-        return 0
-    for entry in found:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.noted_at))
-        doubt = "" if entry.id else "  (sem resposta do serviço: pode existir ou não)"
-        where = "gêmeo local" if entry.local else entry.provider
-        print(f"{ledger.KINDS[entry.kind]:<24} {entry.name:<40} {where:<12} desde {since}  {entry.cost}{doubt}")
-    hourly = sum(entry.usd_per_hour or 0 for entry in found if not entry.local)
-    print(f"Em contas de verdade, parado: {dollars(hourly)} por hora, fora o que não tem preço.")
+    found = ledger.entries()
+    print(listing(found) if found else EMPTY_LEDGER)
     return 0
 
 
@@ -218,13 +208,14 @@ def jobs_clean(local: Annotated[bool, option("só o que é dos gêmeos locais")]
 
     Exemplo: afina jobs clean --local
     """
-    from afina.jobs import clean, ledger
+    from afina.jobs import ledger
+    from afina.jobs.cleaning import clean_ledger
 
     if not (found := ledger.entries()):
         print(EMPTY_LEDGER)
         return 0
     found = [entry for entry in found if entry.local or not local]
-    left = clean(found)
+    left = clean_ledger(found)
     print(f"Pronto: {len(found) - len(left)} de {len(found)} saíram do livro.")
     return 1 if left else 0
 
@@ -282,6 +273,7 @@ def serve(
                 "Atenção: outras máquinas alcançam este endereço, e a conversa vai sem cifra. Ponha um proxy com TLS na frente."
             )
         sys.stdout.flush()
+        assert server.process is not None
         try:
             server.process.wait()
         except KeyboardInterrupt:
@@ -337,24 +329,6 @@ def feedback_export(
 # --- the workshop, and this machine ----------------------------------------------------------------------------------
 
 
-def workshop(module: str):
-    """A module of the workshop, which lives in the repository only. CourseError where there is none."""
-    from afina.runtime import course_root
-
-    if importlib.util.find_spec("workshop") is None and (course_root() / "workshop").is_dir():
-        sys.path.insert(0, str(course_root()))
-    try:
-        return importlib.import_module(f"workshop.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != "workshop":
-            raise
-        raise CourseError(
-            "este comando vive no repositório do curso, não no pacote instalado.",
-            "Clone o repositório e rode-o de dentro dele, depois de `make setup`.",
-            where=f"afina {module}",
-        ) from None
-
-
 def course(
     lessons: Annotated[list[str] | None, argument('números ou nomes, como "02"; sem nenhum, todas', "AULA")] = None,
 ) -> int:
@@ -407,37 +381,13 @@ def bert_steps(
 # fmt: on
 
 COMMANDS: dict[str, Verb | dict[str, Verb]] = {
-    "prep": prep,
-    "download": download,
-    "synthetic": synthetic,
-    "validate": validate,
-    "estimate": estimate,
-    "train": train,
-    "describe": describe,
+    **{verb.__name__: verb for verb in (prep, download, synthetic, validate, estimate, train, describe)},
     "jobs": {"list": jobs_list, "clean": jobs_clean},
-    "cloud": cloud,
-    "serve": serve,
+    **{verb.__name__: verb for verb in (cloud, serve)},
     "feedback": {"list": feedback_list, "export": feedback_export},
-    "course": course,
-    "grade": grade,
-    "doctor": doctor,
+    **{verb.__name__: verb for verb in (course, grade, doctor)},
     "bert-steps": bert_steps,
 }
-GROUPS = {
-    "jobs": "o que os jobs criaram e quanto custa (list); apaga na ordem certa (clean)",
-    "feedback": "as opiniões da página: mostra (list), e exporta para treino (export)",
-}
-
-
-def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
-    return GROUPS[name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
-
-
-def _list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
-    lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
-    return f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)\n\n" + "\n".join(
-        lines
-    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -468,7 +418,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     while True:
         if not argv or argv[0] in ("-h", "--help", "help"):
-            print(_list(verbs, prog))
+            print(verb_list(verbs, prog))
             return 0 if argv or prog == "afina" else 2
         name, *argv = argv
         if name not in verbs:

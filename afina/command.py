@@ -8,18 +8,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib
 import importlib.util
 import inspect
 import io
 import re
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 
 from afina.errors import CourseError
+from afina.runtime import course_root
 
 Verb = Callable[..., int]
+GROUPS = {
+    "jobs": "o que os jobs criaram e quanto custa (list); apaga na ordem certa (clean)",
+    "feedback": "as opiniões da página: mostra (list), e exporta para treino (export)",
+}
 
 # The names that a package goes by when it is missing, and the extra that brings it.
 EXTRAS = {
@@ -70,7 +77,8 @@ _WRONG = (
     (r"Invalid value for '([^']+)':", r"\1:"),
     (r"Input should be a valid integer.*|'?[^']*'? is not a valid integer.*", "esperava um número inteiro."),
     (r"Input should be a valid number.*|'?[^']*'? is not a valid float.*", "esperava um número, com ponto: 0.8."),
-    (r"(?:Value error, )?[Ii]nput should be (.+)|Value error, use (.+)", r"use \1\2."), (r"(?:Value error, )?'[^']*' is not one of (.+)", r"use \1"),
+    (r"(?:Value error, )?[Ii]nput should be (.+)|Value error, use (.+)", r"use \1\2."),
+    (r"(?:Value error, )?'[^']*' is not one of (.+)", r"use \1"),
     (r"(?<=') or (?=')", " ou "),
 )  # fmt: skip
 
@@ -104,6 +112,17 @@ def _typed(verb: Verb) -> Verb:
     return command
 
 
+def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
+    return GROUPS[name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
+
+
+def verb_list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
+    lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
+    return f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)\n\n" + "\n".join(
+        lines
+    )
+
+
 def run(verb: Verb, prog: str, argv: list[str]) -> int:
     """Read the command line by the verb's signature and run it; help and complaints in Portuguese."""
     import typer
@@ -116,6 +135,8 @@ def run(verb: Verb, prog: str, argv: list[str]) -> int:
             command.main(["--help"], prog_name=prog, standalone_mode=False)
         print(_in_portuguese(shown.getvalue(), _HELP).rstrip())
         return 0
+    if any("\0" in word for word in argv):  # no shell can type it, and every part of the system refuses it otherwise
+        raise CourseError("há um caractere nulo em um dos argumentos.", "Confira os nomes.", prog)
     try:
         return command.main(argv, prog_name=prog, standalone_mode=False) or 0
     except Exception as error:
@@ -123,6 +144,22 @@ def run(verb: Verb, prog: str, argv: list[str]) -> int:
             raise
         said = _in_portuguese(error.format_message(), _WRONG)
         raise CourseError(said, f"Veja `{prog} --help`.") from error
+
+
+def workshop(module: str):
+    """A module of the workshop, which lives in the repository only. CourseError where there is none."""
+    if importlib.util.find_spec("workshop") is None and (course_root() / "workshop").is_dir():
+        sys.path.insert(0, str(course_root()))
+    try:
+        return importlib.import_module(f"workshop.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != "workshop":
+            raise
+        raise CourseError(
+            "este comando vive no repositório do curso, não no pacote instalado.",
+            "Clone o repositório e rode-o de dentro dele, depois de `make setup`.",
+            where=f"afina {module}",
+        ) from None
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------

@@ -21,5 +21,11 @@ class CourseError(Exception):
         return f"{place}{self.problem}{remedy}"
 
 
+def require(condition: object, problem: str, remedy: str = "", where: str | Path = "") -> None:
+    """CourseError unless `condition` holds: one line for a check whose texts cost nothing to make."""
+    if not condition:
+        raise CourseError(problem, remedy, where)
+
+
 class NetworkBlocked(CourseError, OSError):
     """Raised by the network guard; an OSError too, so that libraries treat it as a failed connection."""

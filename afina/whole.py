@@ -104,7 +104,8 @@ def put(made: str | Path, path: str | Path) -> None:
     """Give the finished folder `made` the name `path`, on the same disk; an older folder of that name goes only afterwards.
 
     Killed at any moment, `path` holds the old or the new one, whole; where the system cannot swap names, after `mend(path)`.
-    An error leaves both as they were. NotADirectoryError where `path` is a file.
+    An error leaves both as they were. A finished file gets a free name in the same way; NotADirectoryError where `path` is a
+    file, or a folder in the way of one.
     """
     made, path = Path(made), _real(path)
     if not os.path.lexists(path):
@@ -114,7 +115,7 @@ def put(made: str | Path, path: str | Path) -> None:
         except OSError as error:  # somebody else was faster
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-    if not path.is_dir():
+    if not (path.is_dir() and made.is_dir()):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     os.chmod(made, stat.S_IMODE(os.stat(path).st_mode))
     old = _aside(path, old=True)
@@ -153,6 +154,11 @@ def mend(path: str | Path) -> Path:
     for one, _, _ in found:
         discard(one)
     return Path(path)
+
+
+def interrupted(path: str | Path) -> bool:
+    """Whether a write of `path` was killed and left something aside; `mend` or the next write clears it."""
+    return next(_leftovers(_real(path)), None) is not None
 
 
 def discard(path: str | Path) -> None:

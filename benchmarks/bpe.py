@@ -20,7 +20,7 @@ import time
 import tokenizers
 from common import about, save
 
-from afina.data.catalog import prepare
+from afina.data.rows import prepare
 from afina.gpt.loader import read_documents
 from afina.gpt.tokenizer import END, split, train_bpe, visible
 from afina.runtime import course_root

@@ -43,7 +43,7 @@ TARGETS = {"naive": 4.3, "datasets": 3.0, "pandas": 3.0}
 
 
 def afina(source: Path, out: Path) -> None:
-    from afina.data.catalog import prep
+    from afina.data.prep import prep
 
     prep(source, out, formats=("jsonl",), progress=False)
 
@@ -175,7 +175,8 @@ def _first_of_its_kind(batch, seen):
 
 
 def decompress(source: Path, out: Path) -> None:
-    from afina.data.catalog import BLOCK_BYTES, read_blocks
+    from afina.data.prep import BLOCK_BYTES
+    from afina.data.reading import read_blocks
 
     for _ in read_blocks(source, BLOCK_BYTES):
         pass
@@ -184,7 +185,9 @@ def decompress(source: Path, out: Path) -> None:
 def parse(source: Path, out: Path) -> None:
     import msgspec
 
-    from afina.data.catalog import BLOCK_BYTES, Row, read_blocks
+    from afina.data.prep import BLOCK_BYTES
+    from afina.data.reading import read_blocks
+    from afina.data.rows import Row
 
     decode = msgspec.json.Decoder(Row).decode
     for block, _ in read_blocks(source, BLOCK_BYTES):

@@ -54,7 +54,7 @@ NODE = {"cores": 16, "memory_gb": 64}  # what the plan counts in
 
 def run_here(road: str, out: Path, near: float | None, sources: list[Path]) -> None:
     """Prints one JSON line: the report's figures, the seconds of `prep` alone and the CPU of this process alone."""
-    from afina.data.catalog import prep
+    from afina.data.prep import prep
 
     options = {"formats": ("jsonl",), "near_duplicates": near, "progress": False}
     lost: list[int] | None = [] if road == "killed" else None
@@ -98,7 +98,7 @@ def two_workers(folder: Path, lost: list[int] | None):
     from ray._private.internal_api import node_stats
     from ray.cluster_utils import Cluster
 
-    from afina.data import cluster
+    from afina.scale import prep as cluster
 
     spill = folder / "spill"
     spill.mkdir()
@@ -260,8 +260,8 @@ def _summary(many: list[dict]) -> dict:
 
 def near_quality(rows: int) -> dict:
     """Catalogue products, each with a copy of which some words are changed, through the index and by every pair compared."""
-    from afina.data.catalog import prepare
     from afina.data.near import NearDuplicates, runs, sketches
+    from afina.data.rows import prepare
 
     draw = random.Random(11)
     table = prepare(b"".join(catalogue_lines(rows * 2)))

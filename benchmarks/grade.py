@@ -3,7 +3,7 @@
     python benchmarks/grade.py [--submissions 30] [--jobs 2]
 
 A class of task 01: solutions, empty notebooks, each typical wrong answer in turn, and every tenth one that hangs in an answer
-until its time limit. Graded by `workshop.grade.room.grade_folder`, each in its room, `jobs` at a time.
+until its time limit. Graded by `workshop.grade.grade_folder`, each in its room, `jobs` at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from common import about, save
 
-from workshop.grade.room import grade_folder, isolation
+from workshop.grade import grade_folder, isolation
 from workshop.tasks import solution, student, tasks, wrong
 
 

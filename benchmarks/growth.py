@@ -157,7 +157,7 @@ def bpe_operations(sizes: list[int]) -> list[int]:
 def grade(folder: Path, sizes: list[int]) -> Iterator[Timed]:
     import nbformat
 
-    from workshop.grade.room import grade_folder
+    from workshop.grade import grade_folder
     from workshop.tasks import solution, tasks
 
     (task,) = tasks(wanted=["t01"])

@@ -24,12 +24,13 @@ import random
 import statistics
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import psutil
 import torch
 from common import about, read, save
 
-from afina.data.catalog import prepare as prepare_block
+from afina.data.rows import prepare as prepare_block
 from afina.runtime import course_root
 from afina.tune import evaluate, sft
 from afina.tune.sft import ALPACA, INSTRUCTION, LoraSettings, TrainSettings
@@ -162,6 +163,50 @@ def summary(runs: list[dict]) -> dict:
                    "max": max(r[name] for r in runs)} for name in numbers}  # fmt: skip
 
 
+def one_seed(
+    args, parts: Sequence[str], seed: int, products: dict, short: list, held_out: list, note: Callable
+) -> None:
+    """All choices of the parts that were asked for, on the rows that this seed draws."""
+    n = 8 * args.steps
+    draw = random.Random(seed)
+    drawn = draw.sample(short, min(len(short), 4 * n))
+    reference = None
+    if {"methods", "loss", "packing"} & set(parts):
+        reference = run("qlora_words", drawn[:n], seed, args, held_out)
+    if "methods" in parts:
+        for method in METHODS:
+            same = method == "qlora_words"
+            note("methods", method, reference if same else run(method, drawn[:n], seed, args, held_out))
+    if "loss" in parts:
+        note("loss", "answer", reference)
+        note("loss", "everything", run("qlora_words", drawn[:n], seed, args, held_out, answer_only=False))
+    if "packing" in parts:  # by tokens: a packed step holds more rows, so fewer steps read the same ones
+        note("packing", "off", reference)
+        packed = run("qlora_words", drawn[:n], seed, args, held_out, packing=True, batch_size=4, max_steps=-1)
+        note("packing", "on", packed)
+    if "rows" in parts:
+        lengths = [len(text) for _, text in products["train"]]
+        for how in ("random", "stratified", "longest"):
+            chosen = [products["train"][i] for i in sft.choose(lengths, n, how, seed)]
+            note("rows", how, run("qlora_words", chosen, seed, args, products["validation"][:80]))
+    if "split" in parts:
+        note("split", "random", duplicates(args, seed))
+
+
+def memory(result: dict) -> None:
+    """Put the peaks of each method, and their median, into `result`."""
+    context = multiprocessing.get_context("spawn")
+    result["peak_mb"], result["peaks_mb"] = {}, {}
+    for method in METHODS:
+        peaks = []
+        for _ in range(5):
+            with context.Pool(1) as pool:
+                peaks.append(pool.apply(peak, (method,)))
+        result["peak_mb"][method] = statistics.median(peaks)
+        result["peaks_mb"][method] = peaks
+        print("memory", method, result["peak_mb"][method], flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
@@ -178,8 +223,6 @@ def main() -> None:
         return [row for row, ids in zip(rows, lengths, strict=True) if len(ids) < FITS]
 
     short, held_out = fits(products["train"]), fits(products["validation"])[:80]
-    natural = products["validation"][:80]
-    n = 8 * args.steps
     parts = args.part or PARTS
     result = read("sft") or {"runs": {}}
     runs = {part: {} for part in parts if part != "memory"}
@@ -189,40 +232,9 @@ def main() -> None:
         print(part, name, figures, flush=True)
 
     for seed in range(args.seeds):
-        draw = random.Random(seed)
-        drawn = draw.sample(short, min(len(short), 4 * n))
-        reference = None
-        if {"methods", "loss", "packing"} & set(parts):
-            reference = run("qlora_words", drawn[:n], seed, args, held_out)
-        if "methods" in parts:
-            for method in METHODS:
-                same = method == "qlora_words"
-                note("methods", method, reference if same else run(method, drawn[:n], seed, args, held_out))
-        if "loss" in parts:
-            note("loss", "answer", reference)
-            note("loss", "everything", run("qlora_words", drawn[:n], seed, args, held_out, answer_only=False))
-        if "packing" in parts:  # by tokens: a packed step holds more rows, so fewer steps read the same ones
-            note("packing", "off", reference)
-            packed = run("qlora_words", drawn[:n], seed, args, held_out, packing=True, batch_size=4, max_steps=-1)
-            note("packing", "on", packed)
-        if "rows" in parts:
-            lengths = [len(text) for _, text in products["train"]]
-            for how in ("random", "stratified", "longest"):
-                chosen = [products["train"][i] for i in sft.choose(lengths, n, how, seed)]
-                note("rows", how, run("qlora_words", chosen, seed, args, natural))
-        if "split" in parts:
-            note("split", "random", duplicates(args, seed))
+        one_seed(args, parts, seed, products, short, held_out, note)
     if "memory" in parts:
-        context = multiprocessing.get_context("spawn")
-        result["peak_mb"], result["peaks_mb"] = {}, {}
-        for method in METHODS:
-            peaks = []
-            for _ in range(5):
-                with context.Pool(1) as pool:
-                    peaks.append(pool.apply(peak, (method,)))
-            result["peak_mb"][method] = statistics.median(peaks)
-            result["peaks_mb"][method] = peaks
-            print("memory", method, result["peak_mb"][method], flush=True)
+        memory(result)
     result["runs"] |= runs
     if "memory" in parts:
         result["peak_date"] = taken["date"]

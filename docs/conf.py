@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxTranslator
 
 from afina import __version__
 from workshop.notebooks import BRANCH, REPOSITORY
-from workshop.site import plain, searched
+from workshop.site import searched, without_accents
 
 HERE = Path(__file__).parent
 
@@ -62,7 +62,7 @@ html_theme_options = {
 class Search(SearchPortuguese):
     """Finds «quantização» when «quantizacao» is typed: both sides drop the accents before and after stemming."""
 
-    stopwords = SearchPortuguese.stopwords | {plain(word) for word in SearchPortuguese.stopwords}
+    stopwords = SearchPortuguese.stopwords | {without_accents(word) for word in SearchPortuguese.stopwords}
     js_stemmer_rawcode = ""  # what Sphinx would send for Portuguese; ours is the same, wrapped
     js_stemmer_code = "\n".join(
         (Path(inspect.getfile(SearchPortuguese)).parent / "minified-js" / name).read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ class Search(SearchPortuguese):
     def __init__(self, options):
         super().__init__(options)
         stemmer = snowballstemmer.stemmer("portuguese")
-        self.stem = functools.cache(lambda word: plain(stemmer.stemWord(searched(word))))
+        self.stem = functools.cache(lambda word: without_accents(stemmer.stemWord(searched(word))))
 
 
 def sections(document: nodes.document) -> list[list[str]]:

@@ -1,12 +1,13 @@
 """What tests of several rooms share."""
 
 import pytest
-import torch
 
 
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread for torch: models this small only wait for each other's threads."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -204,8 +204,24 @@ def test_a_folder_of_another_kind_and_a_file_are_not_replaced(tmp_path):
     whole.write(tmp_path / "file", "mine")
     with pytest.raises(NotADirectoryError):
         write_folder(tmp_path / "file", "new")
+    whole.write(tmp_path / "made", "new")
+    with pytest.raises(NotADirectoryError):  # a folder in the way of a file
+        whole.put(tmp_path / "made", tmp_path / "photos")
+    (tmp_path / "made").unlink()
     assert (tmp_path / "photos" / "me.jpg").read_text() == (tmp_path / "file").read_text() == "mine"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "photos"]
+
+
+def test_an_interrupted_write_is_known_until_it_is_mended(tmp_path):
+    write_folder(tmp_path / "out", "old")
+    with whole.new_folder(tmp_path / "out"):
+        assert not whole.interrupted(tmp_path / "out")  # its process lives
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left = tmp_path / f".afina-{int(ended.stdout)}-0123abcd.out"
+    left.mkdir()
+    assert whole.interrupted(tmp_path / "out") and not whole.interrupted(tmp_path / "other")
+    whole.mend(tmp_path / "out")
+    assert not left.exists() and not whole.interrupted(tmp_path / "out")
 
 
 def test_a_running_writer_keeps_its_folder_while_another_clears(tmp_path):

@@ -2,7 +2,7 @@
 docs/versoes.md too.
 
     make canary                                                  # or, in an environment of the course:
-    python workshop/canary.py [--sets control beyond] [--lessons 02 14] [--keep]
+    python -m workshop.canary [--sets control beyond] [--lessons 02 14] [--keep]
 
 Every set is a fresh environment under build/canary/, always with the pinned torch, put in first and alone:
 
@@ -35,19 +35,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import IO, Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from afina.runtime import build_folder, course_root
+from afina.whole import discard, write
 
 SUPPORTED = ("3.11", "3.12", "3.13")
-LESSONS = (
-    "02",
-    "14",
-)  # pandas, scikit-learn and our engine; torch, transformers, trl, peft, bitsandbytes, datasets and gguf
-SIGNATURES = "tests/tune/test_unsloth_signatures.py"
-ONLY_PINNED = f"{SIGNATURES}::test_unsloth_is_the_pinned_version"
+# pandas, scikit-learn and our engine; torch, transformers, trl, peft, bitsandbytes, datasets and gguf
+LESSONS = ("02", "14")
+SIGNATURES = "test_unsloth_signatures.py"
+ONLY_PINNED = "test_unsloth_is_the_pinned_version"
 RULE = "# ----"  # in requirements.txt, between what the course asks for and what that brings along
 NEWEST_UNSLOTH = ["unsloth", "unsloth_zoo"]
 CELL_TIMEOUT, TESTS_TIMEOUT = 1800, 7200  # seconds: a slow machine is not a version that breaks
@@ -78,7 +78,7 @@ class Verdict:
     pinned: bool
     passed: int = 0
     failed: int = 0
-    breaks: list[dict] = field(default_factory=list)
+    breaks: list[dict[str, Any]] = field(default_factory=list)
     differs: dict[str, list[str | None]] = field(default_factory=dict)  # name: [pinned, here]
     seconds: dict[str, int] = field(default_factory=dict)
 
@@ -102,7 +102,7 @@ def unsloth_bounds(source: Path, names: set[str]) -> list[str]:
         for line in HeaderParser().parsestr(metadata.read_text(encoding="utf-8")).get_all("Requires-Dist") or []:
             requirement = Requirement(line)
             here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            if here and requirement.specifier and canonicalize_name(requirement.name) in names:
+            if here and requirement.specifier and canonical(requirement.name) in names:
                 found.append(f"{requirement.name}{requirement.specifier}")
     assert found, f"{source} holds no metadata of Unsloth: run `make canary`, which unpacks it"
     return sorted(set(found))
@@ -126,7 +126,7 @@ def all_sets(root: Path, source: Path) -> tuple[list[Set], list[str]]:
     exact = [f"{name}=={version}" for name, version in gpu.items() if name.startswith("unsloth")]
     torch = f"torch=={pinned['torch']}"
     newest = [name for name in asked if name != "torch"]
-    bounds = unsloth_bounds(source, {canonicalize_name(name.split("[")[0]) for name in newest})
+    bounds = unsloth_bounds(source, {canonical(name) for name in newest})
     everything = ["-r", str(root / "requirements.txt")]
     here = "{}.{}".format(*sys.version_info)
     sets = [
@@ -142,7 +142,7 @@ def all_sets(root: Path, source: Path) -> tuple[list[Set], list[str]]:
 # --- one set ---------------------------------------------------------------------------------------------------------
 
 
-def run(command: list[str], log, **more) -> None:
+def run_logged(command: list[str], log: IO[str], **more: Any) -> None:
     log.write("$ " + shlex.join(command) + "\n")
     log.flush()
     # pip does not compile (--no-compile): what a check imports compiles itself, once
@@ -152,30 +152,35 @@ def run(command: list[str], log, **more) -> None:
     subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment, **more)
 
 
-def install(one: Set, folder: Path, root: Path, log) -> Path:
+def install_set(one: Set, folder: Path, root: Path, log: IO[str]) -> Path:
     """The set's environment in `folder`; returns its Python."""
-    shutil.rmtree(folder, ignore_errors=True)
-    run([one.python, "-m", "venv", str(folder)], log)
+    discard(folder)
+    run_logged([one.python, "-m", "venv", str(folder)], log)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
     constraints = folder / "bounds.txt"
     constraints.write_text("\n".join(one.bounds) + "\n", encoding="utf-8")
-    run([*pip, *shlex.split(os.environ.get("TORCH_ARGS", "")), one.bounds[0]], log)
-    run([*pip, "-c", str(constraints), *one.wants], log)
-    run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(root)], log)
-    run([*pip, "--no-deps", "--target", str(folder / "gpu-src"), *one.unsloth], log)
-    run([str(python), "-c", "import matplotlib.font_manager"], log)  # the font cache, as `make setup` does
+    run_logged([*pip, *shlex.split(os.environ.get("TORCH_ARGS", "")), one.bounds[0]], log)
+    run_logged([*pip, "-c", str(constraints), *one.wants], log)
+    run_logged([*pip, "--no-deps", "--no-build-isolation", "--editable", str(root)], log)
+    run_logged([*pip, "--no-deps", "--target", str(folder / "gpu-src"), *one.unsloth], log)
+    run_logged([str(python), "-c", "import matplotlib.font_manager"], log)  # the font cache, as `make setup` does
     return python
 
 
-def versions(python: Path) -> dict[str, str]:
+def canonical(name: str) -> str:
+    """A package's one spelling, without its extras: "Ray[data]" is "ray"."""
+    return str(canonicalize_name(name.split("[")[0]))
+
+
+def installed_versions(python: Path) -> dict[str, str]:
     told = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
-    return {canonicalize_name(row["name"]): row["version"].split("+")[0] for row in json.loads(told.stdout)}
+    return {canonical(row["name"]): row["version"].split("+")[0] for row in json.loads(told.stdout)}
 
 
 def differences(pinned: dict[str, str], here: dict[str, str]) -> dict[str, list[str | None]]:
     """{package: [pinned, here]} where they are not the same; a package of one side only has None on the other."""
-    wanted = {canonicalize_name(name.split("[")[0]): version for name, version in pinned.items()}
+    wanted = {canonical(name): version for name, version in pinned.items()}
     names = sorted((wanted.keys() | here.keys()) - {"afina", "pip", "setuptools", "wheel"})
     return {name: [wanted.get(name), here.get(name)] for name in names if wanted.get(name) != here.get(name)}
 
@@ -187,11 +192,13 @@ def first_error(text: str, message: str = "") -> str:
     return said.strip()[:300]
 
 
-def read_junit(path: Path) -> tuple[int, int, list[dict]]:
+def read_junit(path: Path) -> tuple[int, int, list[dict[str, Any]]]:
     """(passed, failed, breaks) of a JUnit file that pytest wrote. Of each file only the first break: others follow from it."""
-    passed, breaks = 0, {}
+    passed = 0
+    breaks: dict[str, dict[str, Any]] = {}
     for case in ET.parse(path).iter("testcase"):
-        place, name = case.get("classname") or case.get("name"), case.get("name")
+        name = case.get("name", "")
+        place = case.get("classname") or name
         wrong = next((part for part in case if part.tag in ("failure", "error")), None)
         if wrong is None:
             passed += case.find("skipped") is None
@@ -206,7 +213,7 @@ def read_junit(path: Path) -> tuple[int, int, list[dict]]:
     return passed, sum(1 + found["more"] for found in breaks.values()), list(breaks.values())
 
 
-def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) -> Verdict:
+def judge_set(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) -> Verdict:
     """Build the set, run the checks over it, and say what broke and where."""
     verdict = Verdict(one.name, one.python, one.pinned)
     log_path, junit = folder / f"{one.name}.log", folder / f"{one.name}.xml"
@@ -214,20 +221,21 @@ def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) ->
     start = time.monotonic()
     with log_path.open("w", encoding="utf-8") as log:
         try:
-            python = install(one, folder / one.name, root, log)
+            python = install_set(one, folder / one.name, root, log)
             verdict.seconds["install"] = round(time.monotonic() - start)
             verdict.python = subprocess.run(
                 [str(python), "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True
             ).stdout.strip()
             pinned = pins((root / "requirements.txt").read_text(encoding="utf-8"))
-            verdict.differs = differences(pinned, versions(python))
+            verdict.differs = differences(pinned, installed_versions(python))
             books = [str(path.relative_to(root)) for n in lessons for path in root.glob(f"notebooks/{n}_*.ipynb")]
             command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", f"--junitxml={junit}"]
             command += [f"--nbval-cell-timeout={CELL_TIMEOUT}"]
-            if one.unsloth == NEWEST_UNSLOTH:
-                command += ["--deselect", ONLY_PINNED]  # it asks for the very pin that this set lets go
+            (signatures,) = (str(path.relative_to(root)) for path in root.glob(f"tests/**/{SIGNATURES}"))
+            if one.unsloth == NEWEST_UNSLOTH:  # that test asks for the very pin that this set lets go
+                command += ["--deselect", f"{signatures}::{ONLY_PINNED}"]
             start = time.monotonic()
-            run([*command, SIGNATURES, *books], log, cwd=root, timeout=TESTS_TIMEOUT)
+            run_logged([*command, signatures, *books], log, cwd=root, timeout=TESTS_TIMEOUT)
         except subprocess.TimeoutExpired:
             verdict.breaks = [{"file": log_path.name, "test": "pytest", "error": "o tempo-limite passou", "more": 0}]
         except subprocess.CalledProcessError as failed:
@@ -241,7 +249,7 @@ def judge(one: Set, root: Path, folder: Path, lessons: list[str], keep: bool) ->
         verdict.seconds["checks"] = round(time.monotonic() - start)
         verdict.passed, verdict.failed, verdict.breaks = read_junit(junit)
     if not keep:
-        shutil.rmtree(folder / one.name, ignore_errors=True)
+        discard(folder / one.name)
     return verdict
 
 
@@ -249,22 +257,11 @@ def wheels_for(version: str, root: Path, folder: Path) -> str:
     """Whether pip finds a wheel of every pin for a Python that is not here; a sentence of the report."""
     target = ["--target", str(folder / "nothing"), "--python-version", version, "--only-binary=:all:"]
     plan = folder / f"python{version}.json"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--dry-run",
-        "--ignore-installed",
-        "--report",
-        str(plan),
-    ]
-    done = subprocess.run([*command, *target, "-r", str(root / "requirements.txt")], capture_output=True, text=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(plan)]
+    done = subprocess.run([*pip, *target, "-r", str(root / "requirements.txt")], capture_output=True, text=True)
     if done.returncode:
-        return "**não** há roda de tudo: " + next(
-            (line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip()[-200:]
-        )
+        errors = (line for line in done.stderr.splitlines() if line.startswith("ERROR"))
+        return f"**não** há roda de tudo: {next(errors, done.stderr.strip()[-200:])}"
     return f"há uma roda de cada versão fixada ({len(json.loads(plan.read_text())['install'])} pacotes); nada foi executado"
 
 
@@ -278,7 +275,7 @@ ABOUT = {
 STEPS = {"install": "instalação", "checks": "testes e aulas"}
 
 
-def report(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> str:
+def versions_page(verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str]) -> str:
     """The page for people. `asked` are the packages that requirements.txt names above its rule."""
     lines = [
         "# Canário das versões",
@@ -330,29 +327,25 @@ def main(argv: list[str] | None = None) -> int:
     unknown = set(args.sets or ()) - {one.name for one in sets}
     if unknown:
         parser.error(f"no set {', '.join(sorted(unknown))}; here are {', '.join(one.name for one in sets)}")
-    asked = {
-        canonicalize_name(name.split("[")[0])
-        for name in pins((root / "requirements.txt").read_text(encoding="utf-8").split(RULE)[0])
-    }
+    asked = set(map(canonical, pins((root / "requirements.txt").read_text(encoding="utf-8").split(RULE)[0])))
     verdicts, missing = earlier(folder, args.lessons) if args.sets else ([], {})
     for one in sets:
         if args.sets and one.name not in args.sets:
             continue
         print(f"canário: {one.name} ({one.python})…", flush=True)
         verdicts = [other for other in verdicts if other.name != one.name]
-        verdicts.append(judge(one, root, folder, args.lessons, args.keep))
+        verdicts.append(judge_set(one, root, folder, args.lessons, args.keep))
         verdicts.sort(key=lambda verdict: [every.name for every in sets].index(verdict.name))
-        print(
-            "\n".join(
-                line for line in report(verdicts, {}, asked, args.lessons).splitlines() if f"| {one.name} |" in line
-            )
-        )
-        write(folder, verdicts, missing, asked, args.lessons)
+        row = [
+            line for line in versions_page(verdicts, {}, asked, args.lessons).splitlines() if f"| {one.name} |" in line
+        ]
+        print("\n".join(row))
+        keep(folder, verdicts, missing, asked, args.lessons)
     for version in lacking if not args.sets else ():
         print(f"canário: não há Python {version} aqui; perguntando pelas rodas…", flush=True)
         missing[version] = wheels_for(version, root, folder)
     page = [root / "docs" / "versoes.md"] if len(verdicts) == len(sets) and tuple(args.lessons) == LESSONS else []
-    write(folder, verdicts, missing, asked, args.lessons, *page)
+    keep(folder, verdicts, missing, asked, args.lessons, *page)
     print((folder / "report.md").read_text(encoding="utf-8"))
     return int(any(one.pinned and not one.ok for one in verdicts))
 
@@ -368,18 +361,16 @@ def earlier(folder: Path, lessons: list[str]) -> tuple[list[Verdict], dict[str, 
     ]
 
 
-def write(
+def keep(
     folder: Path, verdicts: list[Verdict], missing: dict[str, str], asked: set[str], lessons: list[str], *pages: Path
 ) -> None:
     """report.md and report.json, after every set: a run that is cut short keeps what it found. `pages` are the report too."""
     rows = [vars(one) | {"ok": one.ok} for one in verdicts]
     told = {"date": date.today().isoformat(), "lessons": lessons, "sets": rows, "missing_pythons": missing}
-    text = report(verdicts, missing, asked, lessons)
+    text = versions_page(verdicts, missing, asked, lessons)
     files = {folder / "report.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n"}
     for path, content in (files | dict.fromkeys([folder / "report.md", *pages], text)).items():
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
+        write(path, content)
 
 
 if __name__ == "__main__":

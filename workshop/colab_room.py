@@ -1,8 +1,8 @@
 """A simulated Colab: every lesson and task as a student opens it there, in a fresh machine without the repository.
 
-    python workshop/colab_room.py --python python3.13                 # each lesson's setup cell and the three cells after it
-    python workshop/colab_room.py --python python3.13 --cells 0 00 14    # these lessons, every cell
-    python workshop/colab_room.py --python python3.12 --no-torch      # only the installation: nothing that needs torch
+    python -m workshop.colab_room --python python3.13                 # each lesson's setup cell and the three cells after it
+    python -m workshop.colab_room --python python3.13 --cells 0 00 14    # these lessons, every cell
+    python -m workshop.colab_room --python python3.12 --no-torch      # only the installation: nothing that needs torch
 
 The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list (workshop/colab/) and git's
 address of the course leads to a copy of this repository's HEAD. The setup cell's bytes are the committed ones. What is proved:
@@ -26,8 +26,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from afina.runtime import course_root
+from afina.whole import discard
+
 TORCH = "torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0"
 PYTHON = "/vm/python/bin/python"
 ASK = "import sys; sys.path.insert(0, {!r}); import colab, json; print(json.dumps(colab.versions()))"
@@ -59,10 +62,11 @@ def enter(system: str, empty: str, shown: dict[str, str], command: list[str]) ->
             shutil.copyfile(source, target)
     os.chroot(empty)
     os.chdir("/content" if os.path.isdir("/content") else "/")
+    os.environ.pop("PYTHONPATH", None)  # it led to this module, and is no path in there
     os.execve(command[0], command, os.environ)
 
 
-class Machine:
+class ColabMachine:
     """One simulated Colab machine in the folder `home`; `system` is the root of a Linux, "/" or what debootstrap made."""
 
     def __init__(self, home: Path, system: str, python: Path):
@@ -77,7 +81,7 @@ class Machine:
             "/vm/user": str(self.home / "user"),
         }
         settings = json.dumps([self.system, str(self.home / "root"), shown])
-        return [sys.executable, str(Path(__file__).resolve()), "--enter", settings, *command]
+        return [sys.executable, "-m", "workshop.colab_room", "--enter", settings, *command]
 
     def environment(self) -> dict[str, str]:
         kept = {
@@ -88,10 +92,11 @@ class Machine:
             "HOME": "/vm/user",
             "GIT_CONFIG_GLOBAL": "/vm/user/gitconfig",
             "JUPYTER_RUNTIME_DIR": str(self.home / "jupyter"),
+            "PYTHONPATH": str(course_root()),
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
 
-    def run(self, *command: str, **options) -> subprocess.CompletedProcess:
+    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess:
         return subprocess.run(self.argv(*command), env=self.environment(), text=True, **options)
 
     def output(self, *command: str) -> str:
@@ -104,10 +109,10 @@ def prepare_python(folder: Path, system: str, python: str, packages: Path, torch
     if ready.exists():
         return
     print(f"{folder.name}: installing what Colab has (once; minutes)", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as home:
-        machine = Machine(Path(home), system, folder)
+        machine = ColabMachine(Path(home), system, folder)
         machine.run(python, "-m", "venv", "/vm/python", check=True)
         pip = [PYTHON, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
         here = Path(home) / "packages.txt"
@@ -142,26 +147,26 @@ def stand_in_for_torch(site: Path) -> None:
 # --- what is looked at -----------------------------------------------------------------------------------------------
 
 
-def complaints(machine: Machine) -> set[tuple[str, str]]:
+def complaints(machine: ColabMachine) -> set[tuple[str, str]]:
     """What `pip check` finds wrong: (package, what it asks for), whatever version of the package says so."""
     said = machine.run(PYTHON, "-m", "pip", "check", "--disable-pip-version-check", capture_output=True).stdout
     found = re.findall(r"^(\S+) \S+ (?:requires|has requirement) (.+?)(?:, which is|, but you have) .*$", said, re.M)
     return {(name.lower(), wanted) for name, wanted in found}
 
 
-def installed(machine: Machine) -> dict[str, str]:
+def installed(machine: ColabMachine) -> dict[str, str]:
     return json.loads(machine.output(PYTHON, "-c", ASK.format("/vm/user")))
 
 
 def files_of_the_course() -> dict[str, str]:
     """{path: sha256} of every committed file of data/ and models/."""
-    names = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "data", "models"], capture_output=True, text=True, check=True
-    ).stdout
-    return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names.splitlines()}
+    root = course_root()
+    command = ["git", "-C", str(root), "ls-files", "data", "models"]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names.splitlines()}
 
 
-def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str, str]:
+def opened(machine: ColabMachine, path: Path, cells: int) -> tuple[float, float, str, str]:
     """Run a committed notebook's setup cell and the `cells` code cells after it (0: all), in a new kernel of the machine.
 
     Returns (seconds of the setup cell, of the others, what the setup cell printed, the error of a cell that failed or "").
@@ -174,15 +179,13 @@ def opened(machine: Machine, path: Path, cells: int) -> tuple[float, float, str,
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     if code[0].id != "setup":
         raise ValueError(f"{path}: the first code cell is not the setup cell")
-    place = f"/content/afina/{path.parent.relative_to(ROOT)}"
+    place = f"/content/afina/{path.parent.relative_to(course_root())}"
     book.cells = code[: 1 + cells] if cells else code
-    book.cells.insert(
-        1,
-        nbformat.v4.new_code_cell(
-            f"import afina, os\nassert afina.__file__ == '/content/afina/afina/__init__.py', afina.__file__\n"
-            f"assert os.getcwd() == {place!r}, os.getcwd()"
-        ),
+    where = (
+        "import afina, os\nassert afina.__file__ == '/content/afina/afina/__init__.py', afina.__file__\n"
+        f"assert os.getcwd() == {place!r}, os.getcwd()"
     )
+    book.cells.insert(1, nbformat.v4.new_code_cell(where))
     times = [time.monotonic()]
     client = NotebookClient(
         book, timeout=900, kernel_name="colab", on_cell_executed=lambda **_: times.append(time.monotonic())
@@ -204,6 +207,15 @@ def label(path: Path) -> str:
     return path.parent.name if path.stem == "solution" else path.stem
 
 
+def which_python(system: str, python: str) -> tuple[str, str]:
+    """(version, path) of the interpreter that the command `python` really is, asked inside a machine."""
+    with tempfile.TemporaryDirectory(prefix="afina-probe-") as home:
+        machine = ColabMachine(Path(home), system, course_root() / "workshop")
+        told = machine.output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.base_prefix)")
+    version, prefix = told.split()
+    return version, f"{prefix}/bin/python{version}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", help='lessons and tasks, such as "02" or "t01" (default: all)')
@@ -215,21 +227,21 @@ def main() -> int:
     )
     parser.add_argument("--cells", type=int, default=3, help="code cells after the setup cell; 0 is all")
     args = parser.parse_args()
-    probe = Machine(Path(tempfile.mkdtemp(prefix="afina-probe-")), args.system, ROOT / "workshop")
+    root = course_root()
     python = args.python if args.python.startswith("/") else shutil.which(args.python)
-    number = probe.output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.base_prefix)").split()
-    version, real = number[0], f"{number[1]}/bin/python{number[0]}"
-    shutil.rmtree(probe.home)
-    packages = ROOT / "workshop" / "colab" / f"python-{version}.txt"
+    if python is None:
+        sys.exit(f"there is no {args.python} on the path")
+    version, real = which_python(args.system, python)
+    packages = root / "workshop" / "colab" / f"python-{version}.txt"
     if not packages.exists():
         sys.exit(f"Colab has no image with Python {version} that we know: workshop/colab/ holds 3.12 and 3.13")
     where = Path(args.system).name  # each Linux has its own: a virtual environment leads to the Python that made it
-    base = ROOT / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
+    base = root / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
     prepare_python(base, args.system, real, packages, "" if args.no_torch else args.torch)
     if args.no_torch:
         stand_in_for_torch(next(base.glob("lib/python3*/site-packages")))
 
-    every = [*sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")), *sorted(ROOT.glob("tasks/t*/solution.ipynb"))]
+    every = [*sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb")), *sorted(root.glob("tasks/t*/solution.ipynb"))]
     chosen = [
         path for path in every if not args.notebooks or any(label(path).startswith(name) for name in args.notebooks)
     ]
@@ -241,17 +253,16 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
     """Open the chosen notebooks one after the other in one new machine, and compare what it was with what it is."""
     from workshop.notebooks import BRANCH, REPOSITORY
 
-    shutil.copytree(
-        base, home / "python", symlinks=True, copy_function=os.link
-    )  # pip replaces files, it never edits them
-    machine = Machine(home, args.system, home / "python")
+    # links, not copies: pip replaces files, it never edits them
+    shutil.copytree(base, home / "python", symlinks=True, copy_function=os.link)
+    machine = ColabMachine(home, args.system, home / "python")
     user = home / "user"
-    subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, user / "course.git"], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--bare", course_root(), user / "course.git"], check=True)
     subprocess.run(["git", "-C", user / "course.git", "update-ref", f"refs/heads/{BRANCH}", "HEAD"], check=True)
     (user / "gitconfig").write_text(
         f'[url "file:///vm/user/course.git"]\n\tinsteadOf = {REPOSITORY}\n[safe]\n\tdirectory = *\n', encoding="utf-8"
     )
-    shutil.copy(ROOT / "afina" / "colab.py", user)
+    shutil.copy(course_root() / "afina" / "colab.py", user)
     spec = home / "share" / "kernels" / "colab"
     spec.mkdir(parents=True)
     argv = machine.argv(PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -298,5 +309,6 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--enter"]:
-        enter(*json.loads(sys.argv[2]), sys.argv[3:])
+        system, empty, shown = json.loads(sys.argv[2])
+        enter(system, empty, shown, sys.argv[3:])
     sys.exit(main())

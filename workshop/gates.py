@@ -61,7 +61,7 @@ def code_cells(notebook) -> list:
 
 def file_problems(text: str, notebook) -> Iterator[str]:
     if len(text.encode()) > MAX_BYTES:
-        yield f"{len(text.encode()):,} bytes, more than {MAX_BYTES:,}: make its pictures smaller or fewer"
+        yield f"{len(text.encode()) / 1000:.0f} kB, more than {MAX_BYTES // 1000}: make its pictures smaller or fewer"
     if notebook.nbformat_minor < 5:
         yield "nbformat below 4.5 has no cell ids"
     ids = [cell.get("id") for cell in json.loads(text)["cells"]]  # nbformat mends repeated ids while it reads

@@ -24,18 +24,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jupytext
 import nbformat
 import psutil
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 import afina
 from afina.errors import CourseError
+from afina.ptbr import decimal
 from afina.runtime import course_root
-from afina.teach.figures import architecture_svg, course_map_svg
-from afina.teach.quiz import as_markdown
+from afina.whole import write
+from workshop.quizzes import as_markdown
+
+if TYPE_CHECKING:
+    from nbclient import NotebookClient
 
 CELL_TIMEOUT = 600  # seconds: ten times what the longest takes alone, since two lessons may share a slow machine
 # Where the public course lives; `make stamp` (workshop.stamp) writes these two, and every place that shows them.
@@ -128,7 +130,7 @@ def colab_link(name: str, folder: str = "notebooks") -> str:
 def ficha(lesson: str, measured: dict[str, float] | None) -> str:
     """The cover's table of costs and its link; only measured numbers, and it says so where nothing was measured."""
     cpu = minutes(measured["seconds"]) if measured else "ainda não medido"
-    memory = f"{max(0.1, measured['peak_mb'] / 1000):.1f} GB".replace(".", ",") if measured else "ainda não medido"
+    memory = f"{decimal(max(0.1, measured['peak_mb'] / 1000), 1)} GB" if measured else "ainda não medido"
     deck = deck_of(lesson[:2])
     return (
         "| CPU (2 núcleos) | Colab com T4 | Memória | Download | Custo |\n| --- | --- | --- | --- | --- |\n"
@@ -149,6 +151,8 @@ def deck_of(number: str) -> str | None:
 
 def build(source: Path, measured: dict[str, float] | None) -> nbformat.NotebookNode:
     """The notebook of a source file, without outputs."""
+    import jupytext  # a second that whoever only asks for the environment, such as pytest, need not wait
+
     notebook = jupytext.read(source, fmt="py:percent")
     seen: dict[str, int] = {}
     for cell in notebook.cells:
@@ -212,6 +216,9 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, run: Run | None = Non
     Whoever wants to look meanwhile brings the `run` that is filled; whoever runs several at once says how many `threads`
     the kernel's libraries may take.
     """
+    from nbclient import NotebookClient  # half a second, as above
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
     run = run or Run()
     own_threads = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     current = 0
@@ -304,10 +311,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
 
 def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write aside, then rename: a notebook is whole or not there."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    os.replace(aside, path)
+    """Write a notebook, whole or not at all."""
+    write(path, nbformat.writes(notebook) + "\n")
 
 
 # --- command ---------------------------------------------------------------------------------------------------------
@@ -348,15 +353,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{source.stem}: cell {run.cell} ({cell.id}) failed\n{cell.source}\n\n{run.error}", file=sys.stderr)
             return 1
         measured[source.stem] = {"seconds": round(run.seconds), "peak_mb": round(run.peak_mb, -1)}
-        (root / "notebooks" / "measured.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        write(root / "notebooks" / "measured.json", json.dumps(measured, indent=2) + "\n")
         for filled, done in zip(build(source, measured[source.stem]).cells, notebook.cells, strict=True):
             done.source, done.id = filled.source, filled.id  # the ficha, now that it is measured
         tidy(notebook)
         write_notebook(notebook, target)
         print(f"{source.stem}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
-    if not args.check:
-        for name, svg in (("course_map", course_map_svg()), ("architecture", architecture_svg())):
-            (root / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     return 1 if stale else 0
 
 

@@ -3,15 +3,14 @@
     python -m workshop.site            # make site
 
 `stage` writes what Sphinx reads (settings: docs/conf.py) to `build/site-src/`: the same texts, in which every link leads to a page,
-to a file beside the pages or to the public repository; a quiz is the widget of `quiz.as_page`; a picture carries its description; and the
-cover says where the notebook, the slides and the task are. `build` runs Sphinx and puts the files to download beside the pages.
+to a file beside the pages or to the public repository; a quiz is the widget of `quizzes.as_page`; a picture carries its description;
+and the cover says where the notebook, the slides and the task are. `build` runs Sphinx and puts the files to download beside the pages.
 """
 
 from __future__ import annotations
 
 import argparse
 import html
-import os
 import posixpath
 import re
 import shutil
@@ -23,11 +22,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+from markupsafe import Markup
 
 from afina.errors import CourseError
 from afina.runtime import course_root
-from afina.teach.quiz import as_markdown, as_page, names
+from afina.teach.quiz import names
+from afina.whole import discard, new_folder, write
 from workshop.notebooks import colab_link, deck_of, github_link, sources
+from workshop.pages import render
+from workshop.pictures import alt, diagrams
+from workshop.quizzes import as_markdown, as_page
 
 DOCUMENTS = ("*.md", "docs/*.md", "data/README.md", "models/*/README.md", "tasks/README.md", "pdf/*.md")
 DOWNLOADS = (".ipynb", ".pdf", ".csv", ".json", ".jsonl", ".gz")  # other files are read in the repository
@@ -95,6 +99,11 @@ class Site:
         """Each quiz as the notebooks show it, and as the pages do."""
         return [(as_markdown(name), as_page(name)) for name in names()]
 
+    @cached_property
+    def drawings(self) -> dict[str, str]:
+        """{description: SVG} of the diagrams: a page shows the drawing, sharp at any size, where a notebook has its picture."""
+        return {alt(svg): svg.read_text(encoding="utf-8") for svg in diagrams(self.root).values()}
+
     def document(self, path: str) -> str:
         return self.rewrite((self.root / path).read_text(encoding="utf-8"), path)
 
@@ -102,7 +111,7 @@ class Site:
         """A committed notebook for reading: quizzes as widgets, named cells as anchors, the cover with what to take along."""
         book = nbformat.read(self.root / path, as_version=4)
         self.downloads.add(path)
-        cells = []
+        cells: list[nbformat.NotebookNode] = []
         for cell in book.cells:
             if cell.cell_type == "code" and re.search(r'^quiz\("\w+"\)$', cell.source, re.M):
                 continue  # the widget follows, in place of the quiz to read
@@ -115,8 +124,10 @@ class Site:
             if cell.id == "setup":
                 cell.metadata["tags"] = ["hide-input"]
             for output in cell.get("outputs", []):
-                if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
-                    cell.metadata["mystnb"] = {"image": {"alt": alt}}
+                if told := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                    cell.metadata["mystnb"] = {"image": {"alt": told}}
+                    if told in self.drawings:
+                        output.data = {"image/svg+xml": self.drawings[told]}
             if not cells:
                 cell.source = f"{self.cover(cell.source, path)}\n\n{anchor(cell)}"
             elif cell.cell_type == "markdown":
@@ -194,7 +205,7 @@ class Site:
     def slides(self) -> str:
         """The page of the slides: the README's section, and the notes in the menu below it."""
         text = (self.root / "README.md").read_text(encoding="utf-8")
-        section = re.search(r"(?ms)^#(# As apresentações\n.*?)(?=^## )", text)[1]
+        (section,) = re.findall(r"(?ms)^#(# As apresentações\n.*?)(?=^## )", text)
         moved = re.sub(r"\]\((?:pdf/)?", lambda match: "](" if "pdf/" in match[0] else "](../", section)
         notes = [page for path, page in self.pages.items() if path.startswith("pdf/")]
         return self.rewrite(moved, "pdf/index.md") + toctree("", [f"/{page}" for page in notes])
@@ -203,16 +214,14 @@ class Site:
 
     def write(self) -> None:
         """Write the stage: pages, the pictures that documents show, and the words of the menus."""
-        shutil.rmtree(self.stage, ignore_errors=True)
+        discard(self.stage)
         for path, page in self.pages.items():
-            target = self.stage / (page + Path(path).suffix)
-            target.parent.mkdir(parents=True, exist_ok=True)
             if path.endswith(".ipynb"):
-                target.write_text(nbformat.writes(self.notebook(path)), encoding="utf-8", newline="\n")
+                text = nbformat.writes(self.notebook(path))
             else:
                 text = self.home() if path == "README.md" else self.document(path)
-                target.write_text(text, encoding="utf-8", newline="\n")
-        (self.stage / "pdf" / "index.md").write_text(self.slides(), encoding="utf-8", newline="\n")
+            write(self.stage / (page + Path(path).suffix), text)
+        write(self.stage / "pdf" / "index.md", self.slides())
         shutil.copytree(self.root / "docs" / "locale", self.stage / "locale")  # Sphinx compiles it in place
         for place in self.downloads:
             if place.endswith(PICTURES):
@@ -226,25 +235,24 @@ def anchor(cell: nbformat.NotebookNode) -> str:
 
 def actions(links: list[tuple[str, str]]) -> str:
     """A row of buttons, [(text, address), …]; the first is the one to press."""
-    row = "\n".join(f'<a href="{html.escape(target)}">{text}</a>' for text, target in links)
-    return f'<p class="actions">\n{row}\n</p>'
+    return render("actions.html", links=links).strip()
 
 
 def cards(table: str) -> str:
     """A Markdown table as a list of cards: the first column is the title, the second the text, the others small facts."""
     head, _, *rows = ([part.strip() for part in line.strip().strip("|").split(" | ")] for line in table.splitlines())
-    items = []
+    found = []
     for title, text, *facts in rows:
-        small = "".join(f"<span>{label}: {inline(fact)}</span>" for label, fact in zip(head[2:], facts, strict=True))
-        items.append(f"<li><h3>{inline(title)}</h3><p>{inline(text)}</p><p class='facts'>{small}</p></li>")
-    return "\n".join(['<ol class="cards">', *items, "</ol>"]) + "\n"
+        pairs = zip(head[2:], map(inline, facts), strict=True)
+        found.append({"title": inline(title), "text": inline(text), "facts": list(pairs)})
+    return render("cards.html", cards=found)
 
 
-def inline(text: str) -> str:
+def inline(text: str) -> Markup:
     """Links and code of a table cell as HTML."""
     text = html.escape(text, quote=False)
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', text)
+    return Markup(re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', text))
 
 
 def toctree(caption: str, entries: list[str]) -> str:
@@ -262,7 +270,7 @@ def copy(source: Path, target: Path) -> None:
 _ENDINGS = (("cao", "ção"), ("ancia", "ância"), ("encia", "ência"), ("avel", "ável"), ("ivel", "ível"))
 
 
-def plain(word: str) -> str:
+def without_accents(word: str) -> str:
     """A word in small letters without accents: people who search often type none."""
     letters = unicodedata.normalize("NFD", word.lower())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
@@ -273,7 +281,7 @@ def searched(word: str) -> str:
 
     It knows endings by their accents, so those come back; "-ões" becomes "-ão". `docs/search.js` does the same.
     """
-    word = re.sub("oes$", "ao", plain(word))
+    word = re.sub("oes$", "ao", without_accents(word))
     for bare, accented in _ENDINGS:
         word = re.sub(f"{bare}(s?)$", rf"{accented}\1", word)
     return word
@@ -282,7 +290,7 @@ def searched(word: str) -> str:
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
-def build(root: Path, out: Path) -> None:
+def build_site(root: Path, out: Path) -> None:
     """The whole site in `out`, or what was there before. CourseError when Sphinx is missing or finds fault with a page."""
     try:
         from sphinx.cmd.build import main as sphinx
@@ -292,24 +300,26 @@ def build(root: Path, out: Path) -> None:
         ) from None
     site = Site(root, out.with_name(f"{out.name}-src"))
     site.write()
-    aside = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
     doctrees = out.with_name(f"{out.name}-doctrees")
-    shutil.rmtree(doctrees, ignore_errors=True)  # a page of another day would stay in the menus
+    discard(doctrees)  # a page of another day would stay in the menus
     words = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(root / "docs"), "-d", str(doctrees)]
-    if sphinx([*words, str(site.stage), str(aside)]):
-        raise CourseError("o Sphinx encontrou os problemas acima.", "Corrija-os na fonte de cada página.", where="site")
-    for page in aside.rglob("*.html"):
+    with new_folder(out) as aside:
+        if sphinx([*words, str(site.stage), str(aside)]):
+            raise CourseError("o Sphinx encontrou os problemas acima.", "Corrija-os na fonte de cada página.", "site")
+        translate(aside)
+        for place in site.downloads:
+            copy(root / place, aside / place)
+
+
+def translate(folder: Path) -> None:
+    """The theme's last English words on the pages, and the one page that is English."""
+    for page in folder.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         for english, portuguese in THEME.items():
             text = text.replace(f'="{english}"', f'="{portuguese}"')
         if page.stem == "README.en":
             text = text.replace('<article class="bd-article"', '<article lang="en" class="bd-article"')
         page.write_text(text, encoding="utf-8", newline="\n")
-    for place in site.downloads:
-        copy(root / place, aside / place)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(aside, out)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -317,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=course_root() / "build" / "site", help="folder of the pages")
     out = parser.parse_args(argv).out.resolve()
     try:
-        build(course_root(), out)
+        build_site(course_root(), out)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import json
-import os
 import re
+import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import typst
@@ -30,9 +30,12 @@ from matplotlib.figure import Figure
 from afina.errors import CourseError
 from afina.runtime import course_root
 from afina.teach import figures
+from afina.teach.figures import Diagram
+from afina.whole import write
 from workshop.notebooks import colab_link, github_link, sources
+from workshop.pictures import FONTS, diagrams
 
-FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu Sans, the letters of the figures
+Picture = tuple[Figure | Diagram, str]  # what is drawn, and its alternative text
 
 
 def decks(root: Path, wanted: list[str] | None = None) -> list[Path]:
@@ -79,9 +82,8 @@ def cell_picture(lesson: str, marker: str, **names: Any) -> tuple[Figure, str]:
     if len(cells) != 1:
         raise ValueError(f"lesson {lesson}: {len(cells)} code cells contain {marker!r}")
     with _caught() as shown:
-        exec(
-            compile(cells[0], f"lesson {lesson}", "exec"), {**vars(figures), "plt": plt, **names, "show": figures.show}
-        )
+        scope = {**vars(figures), "plt": plt, **names, "show": figures.show}
+        exec(compile(cells[0], f"lesson {lesson}", "exec"), scope)
     ((fig, alt),) = shown
     if len(fig.axes) == 1:
         fig.axes[0].set_title("", loc="left")  # the page's own title says it
@@ -89,20 +91,17 @@ def cell_picture(lesson: str, marker: str, **names: Any) -> tuple[Figure, str]:
 
 
 def flatter(picture: tuple[Figure, str], height: float) -> tuple[Figure, str]:
-    """The same (figure, alt), `height` inches high: a diagram made for a column fills a wide page with larger letters."""
+    """The same (figure, alt), `height` inches high: a chart made for a column fills a wide page with larger letters."""
     picture[0].set_figheight(height)
     return picture
 
 
 @contextlib.contextmanager
-def _caught():
+def _caught() -> Iterator[list[tuple[Figure, str]]]:
     """While open, `figures.show` keeps what it is given instead of displaying it."""
-    shown, real = [], figures.show
-    figures.show = lambda fig, alt: shown.append((fig, alt))
-    try:
+    shown: list[tuple[Figure, str]] = []
+    with patch.object(figures, "show", lambda fig, alt: shown.append((fig, alt))):
         yield shown
-    finally:
-        figures.show = real
 
 
 def _notebook(lesson: str) -> nbformat.NotebookNode:
@@ -115,27 +114,32 @@ def _pictures(deck: Path) -> dict[str, dict[str, Any]]:
     code = deck.with_suffix(".py")
     if not code.exists():
         return {}
-    spec = importlib.util.spec_from_file_location(f"deck_{deck.stem}", code)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     drawn = {}
-    for name, draw in module.PICTURES.items():
+    for name, draw in runpy.run_path(str(code))["PICTURES"].items():
         with plt.rc_context():
-            plt.rcdefaults()  # figures.figure sets a style for good: a chart must not lean on what was drawn before
-            figure, alt = draw()
-            svg = io.StringIO()
-            page = {"bbox_inches": "tight", "pad_inches": 0.03, "transparent": True}
-            figure.savefig(svg, format="svg", dpi=216, metadata={"Date": None, "Creator": None}, **page)
-            plt.close(figure)
-        width, height = re.search(r'viewBox="0 0 (\S+) (\S+)"', svg.getvalue()).groups()
-        drawn[name] = {"svg": svg.getvalue(), "alt": alt, "ratio": float(width) / float(height)}
+            plt.rcdefaults()  # a chart must not lean on what was drawn before
+            picture, alt = draw()
+            svg = _svg(picture)
+        width, height = re.findall(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)[0]
+        drawn[name] = {"svg": svg, "alt": alt, "ratio": float(width) / float(height)}
     return drawn
+
+
+def _svg(picture: Figure | Diagram) -> str:
+    """A diagram as it is committed; a figure as matplotlib draws it, cut to what it shows."""
+    if isinstance(picture, Diagram):
+        return diagrams(course_root())[picture.name].read_text(encoding="utf-8")
+    svg = io.StringIO()
+    page: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.03, "transparent": True}
+    picture.savefig(svg, format="svg", dpi=216, metadata={"Date": None, "Creator": None}, **page)
+    plt.close(picture)
+    return svg.getvalue()
 
 
 # --- building --------------------------------------------------------------------------------------------------------
 
 
-def build(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
+def build_deck(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
     """(PDF, notes in Markdown, pages) of a deck. A page is {"title", "lesson", "notes", "page"}.
 
     Raises typst.TypstError when a page overflows, a figure has no description or a number is no longer where it was read.
@@ -145,22 +149,24 @@ def build(deck: Path, root: Path) -> tuple[bytes, str, list[dict[str, Any]]]:
         "page": github_link("notebooks/"),
         "colab": colab_link("").removesuffix(".ipynb"),
         "lessons": lessons,
+        "palette": {name: value for name, value in vars(figures).items() if str(value).startswith("#")},
         "pictures": _pictures(deck),
     }
-    world = {
+    world: dict[str, Any] = {
         "root": str(root),
         "font_paths": [str(FONTS)],
         "ignore_system_fonts": True,
         "sys_inputs": {"course": json.dumps(course, ensure_ascii=False)},
     }
-    pdf = typst.compile(str(deck), format="pdf", pdf_standards=["ua-1"], timestamp=0, **world)
+    pdf: bytes = typst.compile(str(deck), format="pdf", pdf_standards=["ua-1"], timestamp=0, **world)
     pages = [found["value"] for found in json.loads(typst.query(str(deck), "<slide>", **world))]
     return pdf, _notes(deck, pages, lessons), pages
 
 
 def _title(source: Path) -> str:
     """The lesson's title, from its cover: "# # 07 · Atenção" -> "Atenção"."""
-    return re.search(r"^# # \d\d · (.+)$", source.read_text(encoding="utf-8"), re.M)[1]
+    (title,) = re.findall(r"^# # \d\d · (.+)$", source.read_text(encoding="utf-8"), re.M)
+    return title
 
 
 def _notes(deck: Path, pages: list[dict], lessons: dict[str, dict]) -> str:
@@ -177,13 +183,6 @@ def _notes(deck: Path, pages: list[dict], lessons: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write aside, then rename: a file is whole or not there."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_bytes(content)
-    os.replace(aside, path)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workshop.slides", description=__doc__)
     parser.add_argument("decks", nargs="*", help='numbers or names, such as "03"')
@@ -191,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     root, stale = course_root(), 0
     for deck in decks(root, args.decks):
-        pdf, notes, pages = build(deck, root)
+        pdf, notes, pages = build_deck(deck, root)
         wanted = {root / "pdf" / f"{deck.stem}.pdf": pdf, root / "pdf" / f"{deck.stem}.md": notes.encode()}
         if args.check:
             fresh = all(path.exists() and path.read_bytes() == content for path, content in wanted.items())

@@ -10,7 +10,6 @@ the text of notebooks and tasks, whose outputs stay, and the slides. Nothing is 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from afina.errors import CourseError
 from afina.runtime import course_root
+from afina.whole import write
 from workshop.notebooks import BRANCH, REPOSITORY
 
 SETTING = "workshop/notebooks.py"
@@ -82,9 +82,7 @@ def stamp(root: Path, repository: str, branch: str) -> list[Path]:
                 text,
             )
         if text != before:
-            aside = path.with_name(path.name + ".partial")
-            aside.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(aside, path)
+            write(path, text)
             changed.append(path)
     return changed
 
@@ -100,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{repository}, ramo {branch}: {len(changed)} arquivos mudaram")
     for name in GENERATORS:  # each in a new process, which reads the new setting
         words = [] if name == "slides" else ["--text"]
-        if subprocess.run([sys.executable, "-m", f"afina.teach.{name}", *words], cwd=root).returncode:
+        if subprocess.run([sys.executable, "-m", f"workshop.{name}", *words], cwd=root).returncode:
             return 1
     return 0
 

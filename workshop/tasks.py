@@ -5,54 +5,7 @@
     python -m workshop.tasks --check    # fail if a notebook is not its source
     python -m workshop.tasks --text     # renew prose and the setup cell only: nothing runs, outputs stay
 
-A task is a folder of four files, of which people edit two:
-
-    src.py           py:percent: the statement, the answers with their solutions, the visible checks
-    key.py           hidden cases and typical wrong answers; read only by the grader, never by a student's kernel
-    tNN.ipynb        generated: the student's notebook, not executed, without solutions
-    solution.ipynb   generated: the same with the solutions, executed, outputs kept
-
-`src.py` marks its cells in the cell line. Every cell but plain prose has an id, stable for ever:
-
-    # %% [markdown] id="cover" hides="afina.data.clean" seconds=20 memory_mb=2000
-        The first cell: `# Tarefa NN · Title`, the story, and `{{rubric}}`, which becomes the table of points.
-        forbids    modules or names in them, comma-separated, whose import by the student forfeits the checks (optional)
-        hides      modules that are forbidden and, in the grader, not there at all, however they are reached (optional)
-        seconds    time limit of one cell, a hidden case included, in the grader (default 30; all cells together: 4 times that)
-        memory_mb  memory limit of the kernel in the grader (default 3000)
-    # %% id="setup"                         empty; filled with the course's setup cell, which defines `rt`
-    # %% id="answer-NAME"                   an answer. Between `### SOLUTION` and `### END` the solution; the student finds
-                                            `...  # escreva aqui` there, or the lines after `### STUDENT`, each behind `# `
-    # %% id="check-NAME" points=2 level="easy" title="Entidades viram letras" lesson="02#order"
-        One criterion: points (whole), level easy | core | stretch, title (Portuguese), the lesson cell that helps.
-        Its code is the visible check: `expect(found, wanted, "what")` of afina.teach.check, one example each (the generator
-        puts a comment with title, points and lesson, and the import, above it). A check passes if it ends without error and
-        prints all the ticks that it prints in solution.ipynb, so `what` holds nothing that varies.
-        slow=1 on a check: it takes long (a real job), so the tests run it for the solution only, and for wrong answers
-        too where AFINA_SLOW=1.
-    # %% id="anything"                      a cell that is given (loads data, defines helpers)
-
-The student keeps all helpers inside answer cells or cells of their own; given and check cells always come from the source.
-The functions and variables that an answer cell defines at top level in `src.py` are how a notebook without ids is understood.
-
-`key.py` has two names. `hidden(rng)` returns the hidden cases of each check; a criterion is earned when its visible check passes
-and its hidden cases are right (a check may have none only if its visible check cannot be fooled; give one where you can):
-
-    def hidden(rng: random.Random) -> dict[str, Hidden]:
-        texts = ["a &amp; b", …]
-        return {"entities": Hidden("[clean_text(text) for text in inputs]", texts, [clean(text) for text in texts])}
-
-Hidden(code, inputs, wanted, tolerance=1e-4): `code` runs in the student's kernel, where `inputs` (JSON) is set; it is an expression,
-or statements that set `output`. Its value (JSON; tensors and arrays become lists) travels to the grader and is compared there with
-`wanted` by `afina.teach.check.difference`: a value, or a function from what was found to True or a Portuguese sentence, such as
-"esperava …, encontrei …". Only inputs cross to the kernel: never an answer.
-
-`WRONG` lists at least five typical mistakes, each a change of the solution and exactly the checks it must lose:
-
-    WRONG = [Wrong("entidades destruídas", {'html.unescape(text)': 'text.replace("&", "")'}, loses=["entities"])]
-
-Wrong(name, swap, loses): each key of `swap` is a text that occurs exactly once in all answer cells of the solution.
-tests/test_tasks.py grades every task found: empty 0, solution all, each wrong answer exactly its points.
+How `src.py` marks its cells, and what `key.py` holds, stands in tasks/README.md.
 """
 
 from __future__ import annotations
@@ -60,8 +13,8 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import importlib.util
 import re
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -69,13 +22,13 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from random import Random
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
-import jupytext
 import nbformat
 
 from afina.errors import CourseError
+from afina.ptbr import plural
 from afina.runtime import course_root
 from workshop.notebooks import SETUP, execute, renew_text, same_cells, tidy, write_notebook
 
@@ -88,7 +41,7 @@ SEED = 8
 
 @dataclass(frozen=True)
 class Hidden:
-    """Hidden cases of one check: see the head of this module."""
+    """Hidden cases of one check: see tasks/README.md."""
 
     code: str
     inputs: Any
@@ -118,7 +71,7 @@ class Check:
 
     @property
     def headline(self) -> str:
-        worth = f"{self.points} ponto{'s' if self.points > 1 else ''}, {LEVELS[self.level]}"
+        worth = f"{plural(self.points, 'ponto')}, {LEVELS[self.level]}"
         return f"# conferência · {self.title} · {worth} · ajuda: {self.help}"
 
     @property
@@ -159,12 +112,9 @@ class Task:
         return sum(check.points for check in self.checks)
 
     @cached_property
-    def key(self) -> ModuleType:
+    def key(self) -> SimpleNamespace:
         """The answer key, `key.py`: loaded by the grader only."""
-        spec = importlib.util.spec_from_file_location(f"afina_key_{self.name}", self.folder / "key.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return SimpleNamespace(**runpy.run_path(str(self.folder / "key.py")))
 
     def hidden(self, seed: int = SEED) -> dict[str, Hidden]:
         return self.key.hidden(Random(seed))
@@ -208,6 +158,8 @@ def tasks(root: Path | None = None, wanted: list[str] | None = None) -> list[Tas
 
 def load(folder: Path) -> Task:
     """The task in `folder`, from its `src.py`. ValueError, in English, for a source that breaks the format."""
+    import jupytext  # late: see workshop.notebooks
+
     cells = jupytext.read(folder / "src.py", fmt="py:percent").cells
     task = Task(folder, cells)
     for number, cell in enumerate(cells):
@@ -230,7 +182,7 @@ def load(folder: Path) -> Task:
     ids = [cell.id for cell in cells]
     if len(set(ids)) < len(ids) or {check.level for check in task.checks} - LEVELS.keys():
         raise ValueError(f"{folder.name}/src.py: ids repeat, or a level is none of {list(LEVELS)}")
-    cells[0].source = cells[0].source.replace("{{rubric}}", rubric(task))
+    cells[0].source = cells[0].source.replace("{{rubric}}", points_table(task))
     return task
 
 
@@ -256,7 +208,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def rubric(task: Task) -> str:
+def points_table(task: Task) -> str:
     """The table of points of a statement."""
     rows = ["| critério | nível | pontos | ajuda |", "| --- | --- | --- | --- |"]
     for check in task.checks:
@@ -361,12 +313,42 @@ def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.No
     """The notebook that is really run, and notes for the student (Portuguese).
 
     Given and check cells come from the source; answers and the student's own cells from the submission, in the source's order.
-    An answer is known by its cell id, else by a name that it defines.
     nbval (through conftest.py) and the grader both run this, so they agree.
     """
     official = {cell.id: cell for cell in student(task).cells if cell.cell_type == "code"}
     answers = {name: task.names_of(name) for name in official if name.startswith("answer-")}
     sent = [cell for cell in submission.cells if cell.cell_type == "code"]
+    places = _places(sent, official, answers)
+    notes, last = [], ""
+    own: dict[str, list[nbformat.NotebookNode]] = {}  # the student's own cells, by the official one they come after
+    theirs = []  # what the student may write
+    for number, cell in enumerate(sent):
+        last = places.get(number, last)
+        if number not in places and cell.source.strip():
+            own.setdefault(last, []).append(nbformat.v4.new_code_cell(cell.source, id=f"own-{number}"))
+        if number not in places or last in answers:
+            theirs.append(cell.source)
+        elif cell.source.strip() != official[last].source.strip():
+            notes.append(f"a célula {last} foi mudada: valeu a original")
+        if number in places and last in answers:
+            official[last].source = cell.source
+    notes += [f"a célula {name} não está no arquivo" for name in answers if name not in places.values()]
+    forbidden = [name for source in theirs for name in imported(source) if _is_forbidden(name, task.forbids)]
+    notes += [_refusal(forbidden)] if forbidden else []
+    for name, cell in official.items():
+        if name.startswith("check-") and forbidden:
+            cell.source = f"from afina.teach.check import NotYet\n\nraise NotYet({_refusal(forbidden)!r})"
+        elif name.startswith("check-"):
+            cell.metadata["must_print"] = task.printed[name]
+    book = notebook(task, student_text)
+    book.cells = own.get("", []) + [one for name, cell in official.items() for one in (cell, *own.get(name, []))]
+    return book, notes
+
+
+def _places(
+    sent: list[nbformat.NotebookNode], official: dict[str, nbformat.NotebookNode], answers: dict[str, set[str]]
+) -> dict[int, str]:
+    """{number of a sent cell: the official one that it is}: by its id, else by its text, or by a name that an answer defines."""
     places: dict[int, str] = {}
     for number, cell in enumerate(sent):
         if cell.get("id") in official and cell.id not in places.values():
@@ -379,32 +361,7 @@ def assemble(task: Task, submission: nbformat.NotebookNode) -> tuple[nbformat.No
         same += [name for name in free if name in answers and answers[name] & defined_names(cell.source)]
         if same:
             places[number] = same[0]
-    notes, own, last = [], {}, None
-    for number, cell in enumerate(sent):
-        if number in places:
-            last = places[number]
-            if last in answers:
-                official[last].source = cell.source
-            elif cell.source.strip() != official[last].source.strip():
-                notes.append(f"a célula {last} foi mudada: valeu a original")
-        elif cell.source.strip():
-            own.setdefault(last, []).append(nbformat.v4.new_code_cell(cell.source, id=f"own-{number}"))
-    missing = [name for name in official if name not in places.values()]
-    notes += [f"a célula {name} não está no arquivo" for name in missing if name in answers]
-    theirs = [cell.source for number, cell in enumerate(sent) if places.get(number, "answer-").startswith("answer-")]
-    forbidden = [name for source in theirs for name in imported(source) if _is_forbidden(name, task.forbids)]
-    cells = list(own.get(None, []))
-    for name, cell in official.items():
-        if name.startswith("check-"):
-            if forbidden:
-                cell.source = f"from afina.teach.check import NotYet\n\nraise NotYet({_refusal(forbidden)!r})"
-            else:
-                cell.metadata["must_print"] = task.printed[name]
-        cells += [cell, *own.get(name, [])]
-    notes += [_refusal(forbidden)] if forbidden else []
-    book = notebook(task, student_text)
-    book.cells = cells
-    return book, notes
+    return places
 
 
 def ticks(text: str) -> list[str]:
@@ -424,12 +381,8 @@ def imported(source: str) -> list[str]:
     except SyntaxError:
         return []
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return names + [
-        f"{node.module}.{alias.name}"
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    ]
+    taken = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return names + [f"{node.module}.{alias.name}" for node in taken for alias in node.names]
 
 
 def _is_forbidden(name: str, forbids: list[str]) -> bool:
@@ -446,36 +399,49 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only compare notebooks with their sources")
     parser.add_argument("--text", action="store_true", help="renew prose and the setup cell without executing")
     args = parser.parse_args(argv)
-    stale = 0
+    done = True
     for task in tasks(wanted=args.tasks):
         for path, book in (
             (task.folder / f"{task.name}.ipynb", student(task)),
             (task.folder / "solution.ipynb", solution(task)),
         ):
             current = nbformat.read(path, as_version=4) if path.exists() else None
-            if current is not None and same_cells(book, current) and (not args.tasks or args.check or args.text):
+            fresh = current is not None and same_cells(book, current)
+            if fresh and (not args.tasks or args.check or args.text):
                 continue
             if args.check:
-                stale += 1
                 print(f"{task.folder.name}/{path.name}: differs from its source: run `make tasks`")
-                continue
-            if args.text and path.name == "solution.ipynb":
-                if current is None or not renew_text(current, book):
-                    stale += 1
-                    print(f"{task.folder.name}/{path.name}: its code changed, so it must run: `make tasks`")
-                    continue
-                book = current
-            elif path.name == "solution.ipynb":
-                print(f"{task.name}: running the solution", flush=True)
-                run = execute(book, task.folder)
-                if run.cell is not None:
-                    cell = book.cells[run.cell]
-                    print(f"{task.name}: cell {cell.id} failed\n{cell.source}\n\n{run.error}", file=sys.stderr)
-                    return 1
-                tidy(book)
-                print(f"{task.name}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
-            write_notebook(book, path)
-    return 1 if stale else 0
+                done = False
+            elif path.stem != "solution":
+                write_notebook(book, path)
+            elif args.text:
+                done &= _renew(current, book, path)
+            elif not _run(task, book, path):
+                return 1
+    return 0 if done else 1
+
+
+def _renew(current: nbformat.NotebookNode | None, book: nbformat.NotebookNode, path: Path) -> bool:
+    """Give the executed solution the new text; False, and it says so, where its code changed."""
+    if current is None or not renew_text(current, book):
+        print(f"{path.parent.name}/{path.name}: its code changed, so it must run: `make tasks`")
+        return False
+    write_notebook(current, path)
+    return True
+
+
+def _run(task: Task, book: nbformat.NotebookNode, path: Path) -> bool:
+    """Execute and write the solution; False, and it says which cell failed, where it does not run."""
+    print(f"{task.name}: running the solution", flush=True)
+    run = execute(book, task.folder)
+    if run.cell is not None:
+        cell = book.cells[run.cell]
+        print(f"{task.name}: cell {cell.id} failed\n{cell.source}\n\n{run.error}", file=sys.stderr)
+        return False
+    tidy(book)
+    print(f"{task.name}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB")
+    write_notebook(book, path)
+    return True
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ They really train, on the course's small base model. Their losses are of that mo
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -125,20 +124,3 @@ def write_variables(folder: Path, variables: dict[str, str]) -> Path:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
         out.writelines(lines)
     return file
-
-
-def main(argv: list[str]) -> int:
-    """`afina cloud`: the twins in a terminal."""
-    parser = argparse.ArgumentParser(
-        prog="afina cloud", description="Sobe os gêmeos locais da OpenAI e do Bedrock até você apertar Ctrl+C."
-    )
-    parser.add_argument("--folder", type=Path, help="onde fica o estado (padrão: build/cloud)")
-    parser.add_argument("--base", type=Path, help="pasta do modelo base (padrão: models/llama-base)")
-    parser.add_argument("--port", type=int, default=0, help="porta (padrão: uma livre)")
-    parser.add_argument(
-        "--training-not-available", action="store_true", help="recusa jobs novos, como a OpenAI faz com contas novas"
-    )
-    args = parser.parse_args(argv)
-    refuse = True if args.training_not_available else None
-    run_until_interrupted(args.folder, base=args.base, training_not_available=refuse, port=args.port)
-    return 0

@@ -7,9 +7,7 @@ their sources. Texts of errors are ours where no source gives them.
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import json
 import math
 import re
@@ -22,7 +20,7 @@ from afina.cloud import iam
 from afina.cloud.converse import BedrockRuntime, Say
 from afina.cloud.foundation import HYPERPARAMETERS, MODELS, base_arn, find_base, foundation_models, read_hyperparameters
 from afina.cloud.iam import ACCOUNT, split_uri
-from afina.cloud.intake import fail, forget_model, job_event, job_folder
+from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.shapes import Api, AwsError, Handler, instant, invalid, iso
 from afina.cloud.store import Store, new_id, now
 
@@ -33,12 +31,17 @@ STATUS = {
     "validating_files": "InProgress", "queued": "InProgress", "running": "InProgress", "delivering": "InProgress",
     "succeeded": "Completed", "failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped",
 }  # fmt: skip
-PHASES = {"validating_files": "validationDetails", "queued": "dataProcessingDetails", "running": "trainingDetails"}
+PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
+PLACES = {"validating_files": 0, "queued": 1, "running": 2, "delivering": 2}  # of a status among the phases
 OPERATIONS = {  # of each kind of document: their noun, and the list in the answer of the one that lists
     "job": ("ModelCustomizationJob", "modelCustomizationJobSummaries"),
     "custom_model": ("CustomModel", "modelSummaries"),
     "deployment": ("CustomModelDeployment", "modelDeploymentSummaries"),
     "throughput": ("ProvisionedModelThroughput", "provisionedModelSummaries"),
+}
+USES = {  # of what makes a model answer: where a request has its name and its model, the ARN's kind, the answer
+    "deployment": ("modelDeploymentName", "modelArn", "custom-model-deployment", "customModelDeploymentArn"),
+    "throughput": ("provisionedModelName", "modelId", "provisioned-model", "provisionedModelArn"),
 }
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 
@@ -64,7 +67,8 @@ class Bedrock:
         for kind, (noun, _) in OPERATIONS.items():
             handlers[f"Get{noun}"] = functools.partial(self._get, kind)
             handlers[f"List{noun}s"] = functools.partial(self._list, kind)
-        for kind in ("deployment", "throughput"):
+        for kind in USES:
+            handlers[f"Create{OPERATIONS[kind][0]}"] = functools.partial(self._create_use, kind)
             handlers[f"Delete{OPERATIONS[kind][0]}"] = functools.partial(self._delete_use, kind)
         self.api = Api(("bedrock", "bedrock-runtime"), handlers)
 
@@ -263,8 +267,7 @@ class Bedrock:
 
     def do_DeleteCustomModel(self, asked: dict, region: str) -> dict:
         model = self._find("custom_model", asked["modelIdentifier"], region)
-        uses = self._all("deployment", region) + self._all("throughput", region)
-        if any(use["model"] == model["arn"] for use in uses):
+        if any(use["model"] == model["arn"] for kind in USES for use in self._all(kind, region)):
             raise AwsError("ConflictException", "The model is deployed: delete its deployment or throughput first.")
         self.store.delete("custom_model", model["arn"])
         for checkpoint in self.store.all("checkpoint", model["job"]):
@@ -273,24 +276,19 @@ class Bedrock:
 
     # --- deployments and provisioned throughput ------------------------------------------------------------------------
 
-    def _use(self, kind: str, path: str, name: str, model: dict, asked: dict, region: str) -> str:
-        """The ARN of a new deployment or throughput, or of the one that this request has made before."""
-        if arn := self._again(kind, asked, region):
-            return arn
-        if any(use["name"] == name for use in self._all(kind, region)):
-            raise invalid(f"The name {name} is in use.")
-        arn = f"arn:aws:bedrock:{region}:{ACCOUNT}:{path}/{new_id('', 12, LOWER)}"
-        use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
-        self.store.add(kind, arn, use | {"asked": asked})
-        return arn
-
-    def do_CreateCustomModelDeployment(self, asked: dict, region: str) -> dict:
-        model = self._find("custom_model", asked["modelArn"], region)
-        if not model["base"].startswith(ON_DEMAND):
+    def _create_use(self, kind: str, asked: dict, region: str) -> dict:
+        named, of_model, path, answer = USES[kind]
+        model, name = self._find("custom_model", asked[of_model], region), asked[named]
+        if kind == "deployment" and not model["base"].startswith(ON_DEMAND):
             raise invalid(f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
-        name = asked["modelDeploymentName"]
-        arn = self._use("deployment", "custom-model-deployment", name, model, asked, region)
-        return {"customModelDeploymentArn": arn}
+        arn = self._again(kind, asked, region)
+        if arn is None:
+            if any(use["name"] == name for use in self._all(kind, region)):
+                raise invalid(f"The name {name} is in use.")
+            arn = f"arn:aws:bedrock:{region}:{ACCOUNT}:{path}/{new_id('', 12, LOWER)}"
+            use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
+            self.store.add(kind, arn, use | {"asked": asked})
+        return {answer: arn}
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
@@ -308,10 +306,6 @@ class Bedrock:
             facts["commitmentExpirationTime"] = iso(use["created_at"] + days * 86_400)
         return facts
 
-    def do_CreateProvisionedModelThroughput(self, asked: dict, region: str) -> dict:
-        model, name = self._find("custom_model", asked["modelId"], region), asked["provisionedModelName"]
-        return {"provisionedModelArn": self._use("throughput", "provisioned-model", name, model, asked, region)}
-
     def _delete_use(self, kind: str, asked: dict, region: str) -> dict:
         (key,) = asked.values()
         use = self._find(kind, key, region)
@@ -322,7 +316,7 @@ class Bedrock:
 
     def find_voice(self, key: str, region: str) -> tuple[tuple[str, ...], str]:
         """(adapters, base id) behind a model id of the runtime."""
-        for kind in ("deployment", "throughput"):
+        for kind in USES:
             if use := self._seek(kind, key, region):
                 if _state(use) == "Creating":
                     raise AwsError("ModelNotReadyException", "The model is being prepared: try again in a moment.")
@@ -389,18 +383,14 @@ def _name(document: dict) -> str:
 
 def _phases(job: dict) -> dict:
     """The three phases as the service shows them, from where the job is, or was when it ended."""
-    order, status = list(PHASES), job["status"]
-    at = job.get("stopped_in") or (job.get("failed_in") if status == "failed" else status)
-    place = order.index(at) if at in order else len(order)
-    if status == "delivering":  # it has trained, and its results are on their way
-        place = order.index("running")
-    ended = {"failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}.get(status, "InProgress")
+    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(PHASES))
+    here = {"failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}.get(job["status"], "InProgress")
     times = {"creationTime": iso(job["created_at"]), "lastModifiedTime": iso(job["finished_at"] or time.time())}
-    states = ["Completed" if number < place else ended if number == place else "NotStarted" for number in range(3)]
-    return {
-        name: {"status": state} | ({} if state == "NotStarted" else times)
-        for name, state in zip(PHASES.values(), states, strict=True)
-    }
+    phases = {}
+    for place, name in enumerate(PHASES):
+        status = "Completed" if place < at else here if place == at else "NotStarted"
+        phases[name] = {"status": status} | (times if place <= at else {})
+    return phases
 
 
 def _state(use: dict) -> str:
@@ -411,9 +401,5 @@ def _state(use: dict) -> str:
 
 def _metrics(table: list[dict], key: str, title: str) -> bytes:
     """The service's CSV of one loss, a line a step; steps and epochs count from 0."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("step_number", "epoch_number", title, "perplexity"))
-    for row in table:
-        writer.writerow((row["step"] - 1, math.ceil(row["epoch"] - 1e-6) - 1, row[key], math.exp(row[key])))
-    return text.getvalue().encode()
+    rows = [(row["step"] - 1, math.ceil(row["epoch"] - 1e-6) - 1, row[key], math.exp(row[key])) for row in table]
+    return csv_text(("step_number", "epoch_number", title, "perplexity"), rows).encode()

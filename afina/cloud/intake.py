@@ -6,15 +6,18 @@ Bad data is no HTTP error: the service accepts the job and fails it a little lat
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from afina import whole
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
 from afina.jsonl import validate
-from afina.jsonl.limits import find_model
 from afina.jsonl.validate import Report
+from afina.prices import find_model
 
 BUSY = ("validating_files", "queued", "running", "delivering", "stopping")
 
@@ -77,16 +80,15 @@ def add_file(store: Store, name: str, purpose: str, content: bytes) -> dict:
     return store.add("file", file["id"], file)
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
 def file_record(name: str, purpose: str, size: int) -> dict:
-    return {
-        "id": new_id("file-"),
-        "object": "file",
-        "bytes": size,
-        "created_at": now(),
-        "filename": name,
-        "purpose": purpose,
-        "status": "processed",
-    }
+    head = {"id": new_id("file-"), "object": "file", "bytes": size, "created_at": now()}
+    return head | {"filename": name, "purpose": purpose, "status": "processed"}
 
 
 def forget_model(store: Store, name: str) -> None:
@@ -133,8 +135,7 @@ def check_job(twin, job: dict) -> None:
     except CourseError as error:
         fail(store, job["id"], "invalid_file_format", str(error), "training_file")
         return
-    complaint = _complaint(report)
-    if complaint:
+    if complaint := _complaint(report):
         fail(store, job["id"], *complaint)
         return
 

@@ -52,12 +52,10 @@ class Store:
 
     def add(self, kind: str, id: str, body: dict, parent: str = "") -> dict:
         """Store a new document. KeyError if the kind already has this id."""
+        row = (kind, id, parent, json.dumps(body))
         try:
             with self._lock:
-                self._db.execute(
-                    "INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)",
-                    (kind, id, parent, json.dumps(body)),
-                )
+                self._db.execute("INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)", row)
         except sqlite3.IntegrityError as error:
             raise KeyError(id) from error
         return body
@@ -72,20 +70,13 @@ class Store:
 
         Whatever `change` raises leaves the document as it was.
         """
-        with self._lock:
+        with self._lock, self._db:  # it commits at the end, and rolls back an error
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                body = self.get(kind, id)
-                if body is None:
-                    raise KeyError(id)
-                change(body)
-                self._db.execute(
-                    "UPDATE documents SET body = ? WHERE kind = ? AND id = ?", (json.dumps(body), kind, id)
-                )
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            body = self.get(kind, id)
+            if body is None:
+                raise KeyError(id)
+            change(body)
+            self._db.execute("UPDATE documents SET body = ? WHERE kind = ? AND id = ?", (json.dumps(body), kind, id))
         return body
 
     def delete(self, kind: str, id: str) -> bool:

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import csv
 import functools
 import gc
-import io
 import json
 import os
 import secrets
@@ -30,7 +28,7 @@ from pathlib import Path
 from afina import whole
 from afina.chat.turn import prompt_text
 from afina.child import wait_for_parent
-from afina.cloud.intake import add_file, fail, forget_model, job_event, job_folder
+from afina.cloud.intake import add_file, csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
 
@@ -91,47 +89,44 @@ def _plain(message: dict) -> dict:
 # --- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def answer_scores(model, tokenizer, rows: list[dict]) -> list[tuple[float, int, int]]:
-    """For each {"prompt", "completion"}: the answer's log-probability, its tokens, and how many were the top guess."""
+def answer_scores(model, tokenizer, rows: list[dict]):
+    """(rows, 3): of each {"prompt", "completion"} the answer's log-probability, its tokens, and how many the model would guess."""
     import torch
 
     from afina.tune.rows import prepare
 
     scores = []
-    room = model.config.max_position_embeddings
     with torch.inference_mode():
-        for row in prepare(rows, tokenizer, room).rows:
+        for row in prepare(rows, tokenizer, model.config.max_position_embeddings).rows:
             ids = torch.tensor([row["input_ids"]])
             mask = torch.tensor(row["completion_mask"][1:], dtype=torch.bool)
             guesses = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-            right = guesses.gather(-1, ids[0, 1:, None])[:, 0]
-            hits = (guesses.argmax(-1) == ids[0, 1:])[mask].sum()
-            scores.append((float(right[mask].sum()), int(mask.sum()), int(hits)))
-    return scores
+            right = guesses.gather(-1, ids[0, 1:, None])[mask, 0]
+            hits = (guesses.argmax(-1) == ids[0, 1:])[mask]
+            scores.append([float(right.sum()), len(right), int(hits.sum())])
+    return torch.tensor(scores, dtype=torch.float64)
 
 
 def validation_figures(model, tokenizer, rows: list[dict], beta: float | None) -> tuple[float, float]:
     """(loss, accuracy) on held-out rows: per token of the answers, or, with `beta`, of the preferences."""
     import torch
 
-    model.eval()
-    try:
-        if beta is None:
-            scores = answer_scores(model, tokenizer, rows)
-            tokens = sum(count for _, count, _ in scores)
-            return -sum(score for score, _, _ in scores) / tokens, sum(hits for _, _, hits in scores) / tokens
+    def preferences():
         sides = [
             [{"prompt": row["prompt"], "completion": row[side]} for row in rows] for side in ("chosen", "rejected")
         ]
+        good, bad = (answer_scores(model, tokenizer, side)[:, 0] for side in sides)
+        return good - bad
 
-        def scores_of_sides() -> list:
-            return [torch.tensor([score for score, _, _ in answer_scores(model, tokenizer, side)]) for side in sides]
-
-        good, bad = scores_of_sides()
+    model.eval()
+    try:
+        if beta is None:
+            score, tokens, hits = answer_scores(model, tokenizer, rows).sum(0).tolist()
+            return -score / tokens, hits / tokens
+        learned = preferences()
         with model.disable_adapter():
-            good_before, bad_before = scores_of_sides()
-        margins = beta * ((good - good_before) - (bad - bad_before))
-        return float(-torch.nn.functional.logsigmoid(margins).mean()), float((margins > 0).float().mean())
+            margins = beta * (learned - preferences())
+        return float(-torch.nn.functional.logsigmoid(margins).mean()), float((margins > 0).double().mean())
     finally:
         model.train()
 
@@ -249,14 +244,10 @@ class JobRun:
             # the table of results wants them also when the checkpoint has gone
             (self.folder / f"valid-{step}.json").write_text(json.dumps(metrics), encoding="utf-8")
         record = {
-            "id": new_id("ftckpt_"),
-            "object": "fine_tuning.job.checkpoint",
-            "created_at": now(),
-            "fine_tuned_model_checkpoint": name,
-            "fine_tuning_job_id": self.job["id"],
-            "step_number": step,
+            "id": new_id("ftckpt_"), "object": "fine_tuning.job.checkpoint", "created_at": now(),
+            "fine_tuned_model_checkpoint": name, "fine_tuning_job_id": self.job["id"], "step_number": step,
             "metrics": metrics,
-        }
+        }  # fmt: skip
         add_model(self.store, name, self.job, [*self.job["layers"], str(folder)], checkpoint=True)
         self.store.add("checkpoint", record["id"], record, parent=self.job["id"])
         self.event(f"Checkpoint created at step {step}")
@@ -287,11 +278,7 @@ class JobRun:
             (self.folder / "metrics.json").write_text(json.dumps(table), encoding="utf-8")
             self.mine(lambda job: job.update(status="delivering", new_layers=layers, trained_tokens=tokens))
             return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-        content = base64.b64encode(text.getvalue().encode())
+        content = base64.b64encode(csv_text(COLUMNS, ([row[name] for name in COLUMNS] for row in table)).encode())
 
         def done(job: dict) -> None:  # one transaction: a job that was cancelled meanwhile leaves no model and no file
             file = add_file(self.store, "step_metrics.csv", "fine-tune-results", content)
@@ -307,15 +294,8 @@ class JobRun:
 
 
 def add_model(store: Store, name: str, job: dict, layers: list[str], checkpoint: bool) -> None:
-    body = {
-        "id": name,
-        "service": job["service"],
-        "base": job["family"],
-        "layers": layers,
-        "checkpoint": checkpoint,
-        "job": job["id"],
-        "created_at": now(),
-    }
+    body = {"id": name, "service": job["service"], "base": job["family"], "layers": layers, "job": job["id"]}
+    body |= {"checkpoint": checkpoint, "created_at": now()}
     store.delete("model", name)  # left by a process that died just after
     store.add("model", name, body)
 

@@ -6,14 +6,11 @@ sha256 beside the file, and every later call compares. Whoever knows a checksum 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
 import re
 import shutil
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +20,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+from afina import whole
 from afina.errors import CourseError, NetworkBlocked
+from afina.ptbr import decimal
 from afina.runtime import course_root, progress
 
 
@@ -44,7 +43,7 @@ HF_PAGE = "https://huggingface.co/datasets/lilmonteiro/amazon-titles/tree/main"
 #   public loaders of that repository's data sets; they find LF-Amazon-1.3M/trn.json.gz inside LF-Amazon-1.3M.raw.zip.
 # - Hugging Face, lilmonteiro/amazon-titles (licence "cc") and rrantz/LF-Amazon-1.3M (licence "unknown"): both pages
 #   list trn.json with 1.89 GB. beTinti/AmazonTitles-1.3MM is another copy, whose file names we could not see.
-MIRRORS = (
+MIRRORS: tuple[Mirror, ...] = (
     Mirror("https://huggingface.co/datasets/lilmonteiro/amazon-titles/resolve/main/trn.json", "trn.json"),
     Mirror("https://huggingface.co/datasets/rrantz/LF-Amazon-1.3M/resolve/main/trn.json", "trn.json"),
     Mirror(
@@ -53,7 +52,7 @@ MIRRORS = (
     ),
 )
 
-_READY = ("trn.json.gz", "trn.json")
+READY = ("trn.json.gz", "trn.json")
 _BLOCK = 1 << 20
 _SPARE = 64 << 20  # bytes to leave free on the disk
 _MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b"}
@@ -78,7 +77,7 @@ def fetch(
     no mirror works, no space, a wrong checksum.
     """
     folder = Path(folder) if folder else course_root() / "data" / "real"
-    for name in _READY:
+    for name in READY:
         if (folder / name).is_file():
             _compare(folder / name)
             return folder / name
@@ -113,53 +112,46 @@ def fetch(
 
 def _download(mirror: Mirror, folder: Path, timeout: float, tries: int, pause: float) -> Path:
     """The complete file of one mirror, under its own name. Raises _MirrorFailed, or CourseError for a full disk."""
-    partial = folder / (mirror.name + ".partial")
+    partial = folder / f".afina-download.{mirror.name}"  # it stays for the next call, unlike the names of whole.py
+    state, problem = partial.with_name(partial.name + ".state"), ""
     for attempt in range(tries):
         if attempt:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
-            _transfer(mirror, partial, timeout)
+            _transfer(mirror, partial, state, timeout)
+            break
         except urllib.error.HTTPError as error:
-            if error.code not in (408, 416, 429) and error.code < 500:
-                raise _MirrorFailed(f"o servidor respondeu {error.code} ({error.reason})") from error
             problem = f"o servidor respondeu {error.code}"
+            if error.code == 416:  # nothing at that offset: what we hold is not this file
+                whole.discard(partial)
+            elif error.code not in (408, 429) and error.code < 500:
+                raise _MirrorFailed(f"{problem} ({error.reason})") from error
         except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", None) or error
             problem = f"sem conexão ({str(reason) or type(reason).__name__})"
             if isinstance(reason, (socket.gaierror, NetworkBlocked)):  # no network at all: waiting does not help
                 raise _MirrorFailed(problem) from error
-        else:
-            break
     else:
         raise _MirrorFailed(f"{problem}, {tries} tentativas")
-    _check_content(mirror, partial)
-    os.replace(partial, folder / mirror.name)
-    _state_file(partial).unlink(missing_ok=True)
+    if problem := _wrong_content(mirror, partial):
+        whole.discard(partial)
+        raise _MirrorFailed(problem)
+    whole.put(partial, folder / mirror.name)
+    whole.discard(state)
     return folder / mirror.name
 
 
-def _state_file(partial: Path) -> Path:
-    return partial.with_name("state." + partial.name)
-
-
-def _transfer(mirror: Mirror, partial: Path, timeout: float) -> None:
+def _transfer(mirror: Mirror, partial: Path, state: Path, timeout: float) -> None:
     """Bring `partial` to its full length, from where it stands if the server's file is still the one it was begun with."""
     start, headers = 0, {"User-Agent": "afina", "Accept-Encoding": "identity"}
-    state_file = _state_file(partial)
-    if partial.exists() and state_file.exists():
-        state = json.loads(state_file.read_text(encoding="utf-8"))
-        if state["url"] == mirror.url and state["validator"]:
+    if partial.exists() and state.exists():
+        begun = json.loads(state.read_text(encoding="utf-8"))
+        if begun["url"] == mirror.url and begun["validator"]:
             start = partial.stat().st_size
-            if start == state["total"]:
+            if start == begun["total"]:
                 return
-            headers |= {"Range": f"bytes={start}-", "If-Range": state["validator"]}  # a changed file comes whole
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(mirror.url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing at that offset: what we hold is not this file
-            partial.unlink(missing_ok=True)
-        raise
-    with response:
+            headers |= {"Range": f"bytes={start}-", "If-Range": begun["validator"]}  # a changed file comes whole
+    with urllib.request.urlopen(urllib.request.Request(mirror.url, headers=headers), timeout=timeout) as response:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if response.status == 206 and span and int(span[1]) == start:
             total = int(span[2])
@@ -168,12 +160,9 @@ def _transfer(mirror: Mirror, partial: Path, timeout: float) -> None:
         etag = response.headers.get("ETag", "")
         validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
         _check_space(partial.parent, total - start)
-        state = {"url": mirror.url, "validator": validator, "total": total}
-        state_file.write_text(json.dumps(state), encoding="utf-8")
-        with (
-            open(partial, "r+b" if start else "wb") as file,
-            progress(desc=mirror.name, total=total or None, initial=start, unit="B") as bar,
-        ):
+        whole.write(state, json.dumps({"url": mirror.url, "validator": validator, "total": total}))
+        bar = progress(desc=mirror.name, total=total or None, initial=start, unit="B")
+        with open(partial, "r+b" if start else "wb") as file, bar:
             file.seek(start)
             file.truncate()
             while block := response.read(_BLOCK):
@@ -185,28 +174,27 @@ def _transfer(mirror: Mirror, partial: Path, timeout: float) -> None:
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed + _SPARE:
+    free, wanted = shutil.disk_usage(folder).free, needed + _SPARE
+    if free < wanted:
         raise CourseError(
-            f"faltam {(needed + _SPARE - free) / 1e9:.2f} GB livres no disco (preciso de {(needed + _SPARE) / 1e9:.2f} GB).",
+            f"faltam {decimal((wanted - free) / 1e9)} GB livres no disco (preciso de {decimal(wanted / 1e9)} GB).",
             "Libere espaço ou escolha outra pasta com --folder; o que já foi baixado será aproveitado.",
             where=folder,
         )
 
 
-def _check_content(mirror: Mirror, partial: Path) -> None:
+def _wrong_content(mirror: Mirror, partial: Path) -> str:
+    """What is wrong with a complete download, or ""."""
     with open(partial, "rb") as file:
         start = file.read(64).lstrip()
+    size = partial.stat().st_size
     if not start.startswith(_MAGIC.get(Path(mirror.name).suffix, b"{")):  # a quota page, a login page
-        partial.unlink()
-        raise _MirrorFailed("veio outra coisa no lugar do arquivo (talvez uma página de aviso)")
-    if mirror.size and partial.stat().st_size != mirror.size:
-        size = partial.stat().st_size
-        partial.unlink()
-        raise _MirrorFailed(f"vieram {size} bytes em vez de {mirror.size}")
+        return "veio outra coisa no lugar do arquivo (talvez uma página de aviso)"
+    if mirror.size and size != mirror.size:
+        return f"vieram {size} bytes em vez de {mirror.size}"
     if mirror.sha256 and _sha256(partial) != mirror.sha256.lower():
-        partial.unlink()
-        raise _MirrorFailed("o sha256 não confere com o esperado; apaguei o que baixei")
+        return "o sha256 não confere com o esperado; apaguei o que baixei"
+    return ""
 
 
 # --- what was downloaded ---------------------------------------------------------------------------------------------
@@ -217,70 +205,46 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _record(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
+def _record(path: Path, digest: str = "") -> Path:
+    """The file that holds the sha256 of `path`, beside it; with a digest it is written."""
+    record = path.with_name(path.name + ".sha256")
+    if digest:
+        whole.write(record, f"{digest}  {path.name}\n")
+    return record
 
 
 def _finish(path: Path, source: str) -> Path:
     """Take the training file out of a zip if it is in one, write its sha256 beside it, and return its path."""
     if path.suffix == ".zip":
         path = _unzip(path)
-    _record(path).write_text(f"{_sha256(path)}  {path.name}\n", encoding="utf-8", newline="\n")
-    print(f"{path} pronto ({path.stat().st_size / 1e9:.2f} GB), origem: {source}.")
+    _record(path, _sha256(path))
+    print(f"{path} pronto ({decimal(path.stat().st_size / 1e9)} GB), origem: {source}.")
     return path
 
 
 def _unzip(archive: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as packed:
-            found = [entry for entry in packed.infolist() if Path(entry.filename).name in _READY]
+            found = [entry for entry in packed.infolist() if Path(entry.filename).name in READY]
             if not found:
                 raise CourseError("o zip não contém trn.json.", "Baixe LF-Amazon-1.3M.raw.zip de novo.", where=archive)
             _check_space(archive.parent, found[0].file_size)
             target = archive.parent / Path(found[0].filename).name
-            aside = target.with_name(target.name + ".partial")
-            with packed.open(found[0]) as source, open(aside, "wb") as file:
+            with packed.open(found[0]) as source, whole.new_file(target, "wb") as file:
                 shutil.copyfileobj(source, file, _BLOCK)  # reading to the end also checks the zip's CRC
     except zipfile.BadZipFile as error:
         raise CourseError("o zip está incompleto ou corrompido.", "Apague-o e baixe de novo.", where=archive) from error
-    os.replace(aside, target)
     return target
 
 
 def _compare(path: Path) -> None:
     """Check a file that was already there against the sha256 recorded when it came; record it if it came by hand."""
-    record = _record(path)
+    record, digest = _record(path), _sha256(path)
     if not record.exists():
-        record.write_text(f"{_sha256(path)}  {path.name}\n", encoding="utf-8", newline="\n")
-    elif record.read_text(encoding="utf-8").split()[0] != _sha256(path):
+        _record(path, digest)
+    elif record.read_text(encoding="utf-8").split()[:1] != [digest]:
         raise CourseError(
             "o arquivo mudou desde que foi baixado (o sha256 não confere com o registrado).",
             f"Apague {path.name} e {record.name} e rode `afina download` de novo.",
             where=path,
         )
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="afina download",
-        description="Baixa o trn.json real do AmazonTitles-1.3MM (cerca de 1,9 GB), com retomada e checksum.",
-    )
-    parser.add_argument("--folder", metavar="PASTA", help="onde gravar (padrão: data/real)")
-    parser.add_argument("--url", help="um espelho seu, em vez da lista do curso")
-    parser.add_argument("--sha256", default="", metavar="HEX", help="sha256 esperado do arquivo de --url")
-    options = parser.parse_args(argv)
-    if options.sha256 and not options.url:
-        parser.error("--sha256 vale para o arquivo de --url: diga os dois")
-    mirrors = MIRRORS
-    if options.url:
-        name = options.url.split("?")[0].rsplit("/", 1)[-1]
-        if not name.endswith((*_READY, ".zip")):
-            parser.error("--url precisa terminar em trn.json, trn.json.gz ou .zip")
-        mirrors = (Mirror(options.url, name, sha256=options.sha256),)
-    path = fetch(mirrors, options.folder)
-    print(f"Próximo passo: afina prep {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size, plus the command that rebuilds every file of `data/`.
+"""A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size.
 
 Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same
 bytes on every machine and Python, constant memory, and the prefix property: the first n lines of any size are the same.
@@ -10,17 +10,12 @@ title, so that a model trained on the pair can be judged attribute by attribute.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import functools
 import gzip
 import hashlib
 import html
-import json
-import os
 import re
 import struct
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,12 +23,13 @@ from typing import NamedTuple
 
 import orjson
 
+from afina.data.lexicon import LEXICON
 from afina.errors import CourseError
-from afina.runtime import SEED, course_root, progress
+from afina.runtime import SEED, progress
+from afina.whole import new_file
 
 REAL_LINES = 2_248_619  # data points of the training split, Extreme Classification Repository
 SAMPLE_LINES = 20_000
-LEXICON = json.loads(Path(__file__).with_name("lexicon.json").read_text(encoding="utf-8"))
 
 # Shares per 10,000 lines. Public summaries of the real file give no exact figures: these are ours, in its spirit.
 _EMPTY_CONTENT, _EMPTY_TITLE, _DUPLICATE, _BROKEN = 2_500, 40, 300, 5
@@ -92,7 +88,10 @@ def _tables() -> _Tables:
     lexicon = LEXICON["en"]
     made_up = [head + tail for head in lexicon["brand_heads"] for tail in lexicon["brand_tails"]]
     codes = [f"{code}-{n}" for code in lexicon["series_code"] for n in range(104, 1000, 37)]
-    items, materials, sizes, category_number = [], set(), set(), 0
+    items: list[_Item] = []
+    materials: set[str] = set()
+    sizes: set[str] = set()
+    category_number = 0
     for department, categories in lexicon["departments"].items():
         for category, entry in categories.items():
             category_number += 1
@@ -353,102 +352,27 @@ def parse_title(title: str) -> Product | None:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _written_aside(path: Path) -> Iterator:
-    """A binary file that gets its name only when complete; gzip without name or date where the name ends in .gz."""
-    aside = path.with_name(path.name + ".partial")
+def write_lines(path: Path, lines: Iterable[bytes]) -> Path:
+    """Write a file, whole or not at all; gzip without name or date where it ends in .gz. CourseError where it cannot."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as raw:
+        with new_file(path, "wb") as file:
             if path.suffix == ".gz":
-                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                    yield packed
+                with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+                    packed.writelines(lines)
             else:
-                yield raw
-        os.replace(aside, path)
+                file.writelines(lines)
     except OSError as error:
         raise CourseError(
             f"não consegui gravar ({error.strerror or error}).",
             "Confira o espaço em disco e a permissão da pasta, ou escolha outro destino.",
             where=path,
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # already renamed, or its folder never existed
-            aside.unlink()
+    return path
 
 
 def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED, start: int = 0) -> Path:
     """Write `n` lines from line `start` on to `path`, compressed where it ends in .gz. CourseError where it cannot."""
-    if n < 0:
-        raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de zero.", where="--lines")
+    if n < 1:
+        raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de 1.", where="--lines")
     path = Path(path)
-    with _written_aside(path) as file:
-        file.writelines(progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))
-    return path
-
-
-def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
-    with _written_aside(path) as file:
-        file.writelines(chunks)
-
-
-def write_course_data(folder: Path) -> None:
-    """Make again every generated file of `data/` (not `clubes.json`, which is checked by hand)."""
-    from afina.data import corpora
-
-    write_catalogue(folder / "amazon_sample.json.gz", SAMPLE_LINES)
-    clubs = json.loads((folder / "clubes.json").read_text(encoding="utf-8"))
-    for name, chunks in corpora.course_files(clubs).items():
-        write_bytes(folder / name, chunks)
-
-
-_TABLE = re.compile(r"(<!-- somas -->\n).*?(<!-- /somas -->)", re.S)
-
-
-def sums_table(folder: Path) -> str:
-    """The README's table of every file in `folder`: name, bytes, sha256. `real/` and hidden files are no data of ours."""
-    rows = ["| arquivo | bytes | sha256 |", "| --- | --- | --- |"]
-    for path in sorted([*folder.iterdir(), *folder.glob("quizzes/*")]):
-        if path.is_file() and path.name != "README.md" and path.suffix != ".partial" and not path.name.startswith("."):
-            content = path.read_bytes()
-            name = path.relative_to(folder).as_posix()
-            rows.append(f"| {name} | {len(content)} | {hashlib.sha256(content).hexdigest()} |")
-    return "\n".join(rows) + "\n"
-
-
-def refresh_sums(folder: Path) -> None:
-    """Write the table of sums into `folder`/README.md, between its two markers."""
-    readme = folder / "README.md"
-    text = _TABLE.sub(lambda m: m[1] + sums_table(folder) + m[2], readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8", newline="\n")
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="afina synthetic",
-        description="Gera um catálogo sintético no formato do trn.json do AmazonTitles-1.3MM.",
-    )
-    parser.add_argument("out", nargs="?", metavar="SAÍDA", help="arquivo a gravar; comprimido se terminar em .gz")
-    parser.add_argument(
-        "--lines", type=int, default=REAL_LINES, metavar="N", help="linhas (padrão: %(default)s, como o real)"
-    )
-    parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="semente (padrão: %(default)s)")
-    parser.add_argument("--sums", action="store_true", help="só refaz a tabela de somas de data/README.md")
-    parser.add_argument("--course-data", action="store_true", help="refaz os arquivos gerados de data/ e a tabela")
-    options = parser.parse_args(argv)
-    if options.sums or options.course_data:
-        folder = course_root() / "data"
-        if options.course_data:
-            write_course_data(folder)
-        refresh_sums(folder)
-        print(f"Tabela de somas atualizada em {folder / 'README.md'}.")
-        return 0
-    if not options.out:
-        parser.error("diga o arquivo de SAÍDA (ou use --sums ou --course-data)")
-    path = write_catalogue(options.out, options.lines, options.seed)
-    print(f"{options.lines} linhas em {path} ({path.stat().st_size / 1e6:.1f} MB), semente {options.seed}.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return write_lines(path, progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))

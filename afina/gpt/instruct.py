@@ -1,7 +1,7 @@
 """A GPT that follows instructions: Alpaca's format, a loss that counts only the answer, and four ways to grade it.
 
 A row is a dict {instruction, input, output, kind, phrasing, combinations, attributes, split}, as
-`afina.data.corpora.instructions` makes them. Ids and labels are transformers': one label an id, -100 where nothing is
+`workshop.make.instructions` makes them. Ids and labels are transformers': one label an id, -100 where nothing is
 to be learned; the shift by one comes later. Lesson 12. Format: Taori et al., "Stanford Alpaca" (2023).
 """
 

@@ -2,7 +2,7 @@
 
 The text is cut into pieces by GPT-2's pattern, each piece is read as UTF-8 bytes, and the pair of neighbours seen most
 often becomes one token, again and again. Nothing is unknown: any text is bytes. Merges, ids and the file are those of the
-`tokenizers` library with its `ByteLevel` pre-tokenizer and the same settings (tests/test_gpt_text.py).
+`tokenizers` library with its `ByteLevel` pre-tokenizer and the same settings (tests/gpt/test_tokenizer.py).
 
 Source: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016), and GPT-2 (2019).
 """
@@ -93,7 +93,7 @@ def train_bpe(texts: list[str], vocab_size: int, specials: tuple[str, ...] = (EN
     ids = {token: i for i, token in enumerate(tokens)}
     words = [[ids[bytes([byte])] for byte in utf8(piece)] for piece in pieces]
     times = list(pieces.values())
-    counts, where = Counter(), defaultdict(set)
+    counts, where = Counter(), defaultdict(set)  # type: Counter[tuple[int, int]], defaultdict[tuple[int, int], set[int]]
     for i, word in enumerate(words):
         for pair in pairwise(word):
             counts[pair] += times[i]
@@ -142,7 +142,7 @@ class Tokenizer:
         self.tokens, self.merges, self.specials = tokens, merges, specials
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
         self.byte_ids = {token[0]: i for i, token in enumerate(tokens) if len(token) == 1}
-        self.known = {}  # pieces already encoded: words repeat
+        self.known = {}  # type: dict[str, list[int]]  # pieces already encoded: words repeat
 
     def __len__(self) -> int:
         return len(self.tokens)

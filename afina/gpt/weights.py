@@ -77,7 +77,7 @@ def save_gpt(model: GPT, folder: Path) -> None:
 
 def load_gpt(folder: Path | str) -> GPT:
     """The model of a folder that `save_gpt` wrote, in evaluation mode."""
-    folder = Path(folder)
+    folder = whole.mend(folder)
     place = folder / "config.json"
     if not place.is_file():
         raise CourseError("não há config.json nesta pasta.", "Rode `make models`, ou confira o caminho.", where=folder)

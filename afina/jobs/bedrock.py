@@ -10,32 +10,23 @@ import io
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from afina.errors import CourseError
-from afina.jobs import (
-    Hiccup,
-    JobEnded,
-    View,
-    allow,
-    check_data,
-    clean,
-    cloud,
-    confirm,
-    confirm_spend,
-    is_loopback,
-    ledger,
-    wait,
-)
+from afina.jobs import ledger
+from afina.jobs.consent import allow, check_data, clear, confirm, confirm_spend, destination
 from afina.jobs.ledger import Entry, creating, place_of
-from afina.jsonl import estimate, limits
-from afina.jsonl.cost import dollars
+from afina.jobs.watch import Hiccup, JobEnded, View, follow
+from afina.jsonl.cost import estimate, in_dollars
+from afina.prices import NOVA_THROUGHPUT, find_model
 
 REAL_ENDPOINT = "https://bedrock.{region}.amazonaws.com"
 PHASES = {"validationDetails": "validação", "dataProcessingDetails": "preparo", "trainingDetails": "treino"}
@@ -43,54 +34,50 @@ STATES = {
     "NotStarted": "à espera", "InProgress": "em andamento", "Completed": "pronto", "Failed": "falhou",
     "Stopping": "parando", "Stopped": "parado",
 }  # fmt: skip
-_MISSING = (
-    "ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", "NoSuchKey",
-)  # fmt: skip
+_MISSING = ("ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", "NoSuchKey")
 
 
 @dataclass(frozen=True)
-class Aws:
-    """The five official clients that a job needs, of one region, and where they lead."""
+class AwsClients:
+    """The five official clients that a job needs, of one region, and where they lead.
 
-    s3: object
-    iam: object
-    sts: object
-    bedrock: object
-    runtime: object
+    boto3 makes the methods of its clients from JSON while it runs: there is no class to name.
+    """
+
+    s3: Any
+    iam: Any
+    sts: Any
+    bedrock: Any
+    runtime: Any
     region: str
     account: str
     provider: str  # local or aws
     endpoint: str
 
 
-def connect(provider: str | None = None, region: str = "us-east-1") -> Aws:
+def connect(provider: str | None = None, region: str = "us-east-1") -> AwsClients:
     """Clients of the twin, or of the AWS account whose credentials are in the environment, if AFINA_CLOUD (or `provider`) is aws.
 
     CourseError: no twin is open; the twin's variables are set while AWS was asked for; AWS knows no such credentials.
     """
-    name = provider or cloud()
-    at_twin = is_loopback(os.environ.get("AWS_ENDPOINT_URL", ""))
-    if name == "local" and not at_twin:
-        raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", "afina.jobs.bedrock")
+    secrets = "as credenciais no ambiente são as dele"
+    name = destination(provider, "afina.jobs.bedrock", "aws", "AWS_ENDPOINT_URL", secrets)
     if name not in ("local", "aws"):
         raise CourseError("este serviço não é o Bedrock.", "Use afina.jobs.openai.", f"AFINA_CLOUD={name}")
-    if name == "aws" and at_twin:
-        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
-        raise CourseError("o gêmeo está aberto, e as credenciais no ambiente são as dele.", remedy, "AWS_ENDPOINT_URL")
     settings = Config(connect_timeout=10, read_timeout=120, retries={"mode": "standard", "max_attempts": 5})
     names = ("s3", "iam", "sts", "bedrock", "bedrock-runtime")
-    clients = [boto3.client(service, region_name=region, config=settings) for service in names]
+    s3, iam, sts, bedrock, runtime = (boto3.client(one, region_name=region, config=settings) for one in names)
     try:
-        account = clients[2].get_caller_identity()["Account"]
+        account = sts.get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         remedy = "Configure um perfil (aws configure sso) ou as variáveis de ambiente, fora do notebook."
         raise CourseError(f"a AWS não reconheceu as credenciais ({reason}).", remedy, "credenciais") from error
     endpoint = place_of(os.environ["AWS_ENDPOINT_URL"]) if name == "local" else REAL_ENDPOINT.format(region=region)
-    return Aws(*clients, region, account, name, endpoint)
+    return AwsClients(s3, iam, sts, bedrock, runtime, region, account, name, endpoint)
 
 
-def place(aws: Aws) -> tuple[str, str]:
+def place(aws: AwsClients) -> tuple[str, str]:
     """(provider, address) that these clients speak to."""
     return aws.provider, aws.endpoint
 
@@ -100,51 +87,41 @@ def place(aws: Aws) -> tuple[str, str]:
 
 def trust_policy(account: str, region: str) -> dict:
     """Who may wear the role: Bedrock alone, and only for customization jobs of this account and region."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "bedrock.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-                "Condition": {
-                    "StringEquals": {"aws:SourceAccount": account},
-                    "ArnEquals": {"aws:SourceArn": f"arn:aws:bedrock:{region}:{account}:model-customization-job/*"},
-                },
-            }
-        ],
+    only = {
+        "StringEquals": {"aws:SourceAccount": account},
+        "ArnEquals": {"aws:SourceArn": f"arn:aws:bedrock:{region}:{account}:model-customization-job/*"},
     }
+    who = {"Service": "bedrock.amazonaws.com"}
+    return _policy({"Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole", "Condition": only})
 
 
 def data_policy(bucket: str) -> dict:
     """What the role may do: read the data, write the results, and nothing outside this bucket."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:ListBucket"],
-                "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
-            },
-            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/saida/*"},
-        ],
-    }
+    all_of_it, arn = ["s3:GetObject", "s3:ListBucket"], f"arn:aws:s3:::{bucket}"
+    return _policy(
+        {"Effect": "Allow", "Action": all_of_it, "Resource": [arn, f"{arn}/*"]},
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{arn}/saida/*"},
+    )
 
 
-def make_bucket(aws: Aws, name: str) -> str:
+def _policy(*statements: dict) -> dict:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def make_bucket(aws: AwsClients, name: str) -> str:
     """Create a private bucket in the clients' region and return its name."""
-    allow(aws.provider, aws.endpoint)
+    allow(*place(aws))
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
-    with creating("s3-bucket", name, aws.provider, aws.endpoint) as entry:
+    with creating("s3-bucket", name, *place(aws)) as entry:
         aws.s3.create_bucket(Bucket=name, **where)
         entry.id = name
     return name
 
 
-def make_role(aws: Aws, name: str, bucket: str) -> str:
+def make_role(aws: AwsClients, name: str, bucket: str) -> str:
     """Create the role that a job wears, with both policies, and return its ARN."""
-    allow(aws.provider, aws.endpoint)
-    with creating("iam-role", name, aws.provider, aws.endpoint) as entry:
+    allow(*place(aws))
+    with creating("iam-role", name, *place(aws)) as entry:
         trust = json.dumps(trust_policy(aws.account, aws.region))
         arn = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
         entry.id = name
@@ -158,7 +135,7 @@ def make_role(aws: Aws, name: str, bucket: str) -> str:
 
 
 def submit(
-    aws: Aws,
+    aws: AwsClients,
     training: str | Path,
     validation: str | Path | None = None,
     *,
@@ -166,29 +143,28 @@ def submit(
     name: str,
     bucket: str,
     role: str,
-    **hyperparameters: object,
+    **hyperparameters: Any,
 ) -> str:
     """Check the files, confirm the estimate (real account), upload, create the job `name` and model `name`. Returns its ARN.
 
     `role` is an ARN; hyperparameters, all numbers, go as text without an exponent. CourseError: problems in the data, no
     confirmation, a refusal of the service.
     """
-    allow(aws.provider, aws.endpoint)
-    base = limits.find_model(model)
+    allow(*place(aws))
+    base = find_model(model)
     report = check_data(training, validation, base.format, base.id)
     if aws.provider == "aws":
-        epochs = hyperparameters.get("epochCount")
-        count = report.train.examples
-        quote = estimate(report.train.tokens, base, epochs=None if epochs is None else int(epochs), examples=count)
-        confirm_spend(quote, "Amazon Bedrock")
+        epochs, train = hyperparameters.get("epochCount"), report.train
+        epochs = None if epochs is None else int(epochs)
+        confirm_spend(estimate(train.tokens, base, epochs=epochs, examples=train.examples), "Amazon Bedrock")
     uris = []
-    for path in filter(None, (training, validation)):
+    for path in (training, *([validation] if validation else [])):
         key = f"dados/{name}/{Path(path).name}"
         aws.s3.upload_file(str(path), bucket, key)
         uris.append(f"s3://{bucket}/{key}")
     more = {"validationDataConfig": {"validators": [{"s3Uri": uri} for uri in uris[1:]]}} if uris[1:] else {}
     try:
-        with creating("bedrock-job", name, aws.provider, aws.endpoint) as entry:
+        with creating("bedrock-job", name, *place(aws)) as entry:
             answer = aws.bedrock.create_model_customization_job(
                 jobName=name, customModelName=name, roleArn=role, baseModelIdentifier=base.id,
                 customizationType="FINE_TUNING", trainingDataConfig={"s3Uri": uris[0]},
@@ -206,7 +182,11 @@ def _explained(error: ClientError, where: str) -> CourseError:
     return CourseError(f"a AWS recusou ({code}): {message}", "", where)
 
 
-def watch(aws: Aws, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def watch(aws: AwsClients, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
     """Follow a job's phases to the end and return the service's description of it; its model is then in the ledger.
 
     JobEnded (a CourseError): it failed or was stopped, or `deadline` seconds passed and it was told to stop.
@@ -216,44 +196,28 @@ def watch(aws: Aws, job: str, *, deadline: float = 6 * 3600, show: bool = True) 
         try:
             found = aws.bedrock.get_model_customization_job(jobIdentifier=job)
         except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in (
-                400,
-                403,
-                404,
-            ):
+            if isinstance(error, ClientError) and _status(error) in (400, 403, 404):
                 raise _explained(error, job) from error
             raise Hiccup(type(error).__name__) from error
         details = found.get("statusDetails", {})
         rows = [(PHASES[phase], STATES[details.get(phase, {}).get("status", "NotStarted")]) for phase in PHASES]
         return View(found, found["status"], found["status"] == "Completed", _end(found), rows)
 
-    def stop() -> str:
-        try:
-            aws.bedrock.stop_model_customization_job(jobIdentifier=job)
-        except (BotoCoreError, ClientError) as error:  # it may just have ended, or the network is down
-            return f"pedi que parasse, e o serviço não aceitou ({error})"
-        return "pedi ao serviço que o pare"
+    def made(done: dict) -> list[tuple[str, str, str]]:
+        return [("bedrock-model", done["outputModelName"], done["outputModelArn"])]
 
-    try:
-        done = wait(look, job.rsplit("/", 1)[-1], deadline, stop, aws.provider == "local", show)
-    except JobEnded as error:
-        if error.status in ("failed", "cancelled"):
-            _forget(aws, job)  # nothing of it is left but files in the bucket
-        raise
-    model = done["outputModelArn"]
-    if not any(entry.id == model for entry in ledger.entries(aws.endpoint)):
-        ledger.note("bedrock-model", done["outputModelName"], aws.provider, aws.endpoint, id=model)
-    _forget(aws, job)
-    return done
+    def stop() -> object:
+        return aws.bedrock.stop_model_customization_job(jobIdentifier=job)
+
+    return follow(job, job.rsplit("/", 1)[-1], place(aws), look, stop, made, deadline, show)
 
 
 def _end(job: dict) -> JobEnded | None:
     name = job["jobName"]
     if job["status"] == "Failed":
-        phase = next(
-            (PHASES[p] for p in PHASES if job.get("statusDetails", {}).get(p, {}).get("status") == "Failed"), ""
-        )
-        where = f" na fase de {phase}" if phase else ""
+        details = job.get("statusDetails", {})
+        failed = [PHASES[phase] for phase in PHASES if details.get(phase, {}).get("status") == "Failed"]
+        where = f" na fase de {failed[0]}" if failed else ""
         reason = job.get("failureMessage", "o serviço não disse por quê")
         return JobEnded("failed", f"o job falhou{where}: {reason}", "Conserte e crie outro, com outro nome.", name, job)
     if job["status"] == "Stopped":
@@ -261,13 +225,7 @@ def _end(job: dict) -> JobEnded | None:
     return None
 
 
-def _forget(aws: Aws, id: str) -> None:
-    for entry in ledger.entries(aws.endpoint):
-        if entry.id == id:
-            ledger.forget(entry)
-
-
-def metrics(aws: Aws, job: str):
+def metrics(aws: AwsClients, job: str):
     """The CSVs that a job left in S3, as one DataFrame: a row a step, validation beside it where it was measured.
 
     They are found by name under the job's own prefix: the documentation and AWS's samples disagree on the folders between.
@@ -278,11 +236,10 @@ def metrics(aws: Aws, job: str):
     bucket, _, prefix = output.removeprefix("s3://").partition("/")
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
     found = {}
-    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for item in page.get("Contents", []):
-            if f"model-customization-job-{job.rsplit('/', 1)[-1]}/" in item["Key"] and item["Key"].endswith(".csv"):
-                body = aws.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-                found[item["Key"].rsplit("/", 1)[-1]] = pd.read_csv(io.BytesIO(body))
+    for key in (item["Key"] for item in _objects(aws, bucket, prefix)):
+        if f"model-customization-job-{job.rsplit('/', 1)[-1]}/" in key and key.endswith(".csv"):
+            body = aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            found[key.rsplit("/", 1)[-1]] = pd.read_csv(io.BytesIO(body))
     if "step_wise_training_metrics.csv" not in found:
         raise CourseError("não achei as métricas deste job no bucket.", "Ele terminou? Veja com watch.", output)
     table = found["step_wise_training_metrics.csv"]
@@ -293,46 +250,44 @@ def metrics(aws: Aws, job: str):
     return table
 
 
-def deploy(aws: Aws, model: str, name: str, *, provisioned: bool = False, deadline: float = 1800) -> str:
+def deploy(aws: AwsClients, model: str, name: str, *, provisioned: bool = False, deadline: float = 1800) -> str:
     """Make a custom model answer, and return the ARN to converse with, once it is ready.
 
     On demand by default: idle, it costs nothing. `provisioned=True` buys one unit by the hour, idle or not, and a real
     account must confirm it. CourseError: refused, failed, or not ready in `deadline` seconds (the ledger has it).
     """
-    allow(aws.provider, aws.endpoint)
-    bedrock, place = aws.bedrock, (aws.provider, aws.endpoint)
+    allow(*place(aws))
+    kind, hourly = "bedrock-deployment", None
+    if provisioned:
+        kind, hourly = "bedrock-throughput", NOVA_THROUGHPUT if "amazon.nova-" in model else None
+        if aws.provider == "aws":
+            price = in_dollars(hourly)
+            confirm(f"Throughput provisionado: {price} por hora, mesmo parado, até você apagar.", price)
     try:
-        if provisioned:
-            hourly = ledger.NOVA_THROUGHPUT if "amazon.nova-" in model else None
-            price = "preço não verificado" if hourly is None else dollars(hourly)
-            if aws.provider == "aws":
-                confirm(f"Throughput provisionado: {price} por hora, mesmo parado, até você apagar.", price)
-            with creating("bedrock-throughput", name, *place, usd_per_hour=hourly) as entry:
-                answer = bedrock.create_provisioned_model_throughput(
-                    modelUnits=1, provisionedModelName=name, modelId=model, clientRequestToken=f"afina-{entry.key}"
-                )
-                entry.id = answer["provisionedModelArn"]
-        else:
-            with creating("bedrock-deployment", name, *place) as entry:
-                answer = bedrock.create_custom_model_deployment(
-                    modelDeploymentName=name, modelArn=model, clientRequestToken=f"afina-{entry.key}"
-                )
-                entry.id = answer["customModelDeploymentArn"]
+        with creating(kind, name, *place(aws), usd_per_hour=hourly) as entry:
+            token = f"afina-{entry.key}"
+            if provisioned:
+                entry.id = aws.bedrock.create_provisioned_model_throughput(
+                    modelUnits=1, provisionedModelName=name, modelId=model, clientRequestToken=token
+                )["provisionedModelArn"]
+            else:
+                entry.id = aws.bedrock.create_custom_model_deployment(
+                    modelDeploymentName=name, modelArn=model, clientRequestToken=token
+                )["customModelDeploymentArn"]
     except ClientError as error:
         raise _explained(error, name) from error
     _until_ready(aws, entry, deadline)
     return entry.id
 
 
-def _until_ready(aws: Aws, entry: Entry, deadline: float) -> None:
+def _until_ready(aws: AwsClients, entry: Entry, deadline: float) -> None:
     start, pause = time.monotonic(), 0.2 if entry.local else 10.0
     while True:
         if entry.kind == "bedrock-throughput":
-            status = aws.bedrock.get_provisioned_model_throughput(provisionedModelId=entry.id)["status"]
+            answer = aws.bedrock.get_provisioned_model_throughput(provisionedModelId=entry.id)
         else:
             answer = aws.bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=entry.id)
-            status = answer["status"]
-        if status in ("Active", "InService"):
+        if (status := answer["status"]) in ("Active", "InService"):
             return
         if status == "Failed" or time.monotonic() - start >= deadline:
             remedy = "Está anotada no livro: apague-a com clean_up ou afina jobs clean."
@@ -343,16 +298,16 @@ def _until_ready(aws: Aws, entry: Entry, deadline: float) -> None:
 # --- cleaning up -------------------------------------------------------------------------------------------------------
 
 
-def clean_up(aws: Aws, show: bool = True) -> list[Entry]:
+def clean_up(aws: AwsClients, show: bool = True) -> list[Entry]:
     """Remove everything the ledger knows at this address, in the order that works; what could not be removed comes back."""
     found = [entry for entry in ledger.entries(aws.endpoint) if not entry.kind.startswith("openai-")]
-    return clean(found, {f"{__name__} {aws.endpoint}": aws}, show)
+    return clear(found, lambda entry: remove(aws, entry), show)
 
 
-def remove(aws: Aws, entry: Entry) -> str:
+def remove(aws: AwsClients, entry: Entry) -> str:
     """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
     try:
-        return _REMOVERS[entry.kind](aws, entry)
+        return _remove(aws, entry, entry.id or entry.name)
     except ClientError as error:
         if error.response["Error"]["Code"] in _MISSING:
             return "já não existia"
@@ -361,54 +316,46 @@ def remove(aws: Aws, entry: Entry) -> str:
         raise CourseError(f"a AWS não respondeu ({type(error).__name__}).", "Tente de novo.", entry.name) from error
 
 
-def _remove_deployment(aws: Aws, entry: Entry) -> str:
-    aws.bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=entry.id or entry.name)
-    return "apagada; o modelo fica"
-
-
-def _remove_throughput(aws: Aws, entry: Entry) -> str:
-    aws.bedrock.delete_provisioned_model_throughput(provisionedModelId=entry.id or entry.name)
+def _remove(aws: AwsClients, entry: Entry, id: str) -> str:
+    match entry.kind:
+        case "bedrock-deployment":
+            aws.bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=id)
+            return "apagada; o modelo fica"
+        case "bedrock-throughput":
+            aws.bedrock.delete_provisioned_model_throughput(provisionedModelId=id)
+        case "bedrock-model":
+            aws.bedrock.delete_custom_model(modelIdentifier=id)
+        case "bedrock-job":
+            return _remove_job(aws, id)
+        case "s3-bucket":
+            return _remove_bucket(aws, entry.name)
+        case "iam-role":
+            for policy in aws.iam.list_role_policies(RoleName=entry.name)["PolicyNames"]:
+                aws.iam.delete_role_policy(RoleName=entry.name, PolicyName=policy)
+            aws.iam.delete_role(RoleName=entry.name)
     return "apagado"
 
 
-def _remove_job(aws: Aws, entry: Entry) -> str:
+def _remove_job(aws: AwsClients, id: str) -> str:
     """A job cannot be deleted: it is stopped, and the model it may have made is taken away."""
-    job = aws.bedrock.get_model_customization_job(jobIdentifier=entry.id or entry.name)
+    job = aws.bedrock.get_model_customization_job(jobIdentifier=id)
     if job["status"] == "InProgress":
         aws.bedrock.stop_model_customization_job(jobIdentifier=job["jobArn"])
         return "mandado parar"
-    if job.get("outputModelArn"):
-        aws.bedrock.delete_custom_model(modelIdentifier=job["outputModelArn"])
-    return "terminado; o modelo dele, apagado" if job.get("outputModelArn") else "terminado"
+    if not job.get("outputModelArn"):
+        return "terminado"
+    aws.bedrock.delete_custom_model(modelIdentifier=job["outputModelArn"])
+    return "terminado; o modelo dele, apagado"
 
 
-def _remove_model(aws: Aws, entry: Entry) -> str:
-    aws.bedrock.delete_custom_model(modelIdentifier=entry.id)
-    return "apagado"
+def _remove_bucket(aws: AwsClients, bucket: str) -> str:
+    keys = [item["Key"] for item in _objects(aws, bucket)]
+    for key in keys:
+        aws.s3.delete_object(Bucket=bucket, Key=key)
+    aws.s3.delete_bucket(Bucket=bucket)
+    return f"esvaziado ({len(keys)} objetos) e apagado"
 
 
-def _remove_bucket(aws: Aws, entry: Entry) -> str:
-    count = 0
-    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=entry.name):
-        for item in page.get("Contents", []):
-            aws.s3.delete_object(Bucket=entry.name, Key=item["Key"])
-            count += 1
-    aws.s3.delete_bucket(Bucket=entry.name)
-    return f"esvaziado ({count} objetos) e apagado"
-
-
-def _remove_role(aws: Aws, entry: Entry) -> str:
-    for policy in aws.iam.list_role_policies(RoleName=entry.name)["PolicyNames"]:
-        aws.iam.delete_role_policy(RoleName=entry.name, PolicyName=policy)
-    aws.iam.delete_role(RoleName=entry.name)
-    return "apagado"
-
-
-_REMOVERS = {
-    "bedrock-deployment": _remove_deployment,
-    "bedrock-throughput": _remove_throughput,
-    "bedrock-job": _remove_job,
-    "bedrock-model": _remove_model,
-    "s3-bucket": _remove_bucket,
-    "iam-role": _remove_role,
-}
+def _objects(aws: AwsClients, bucket: str, prefix: str = "") -> Iterator[dict]:
+    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from page.get("Contents", [])

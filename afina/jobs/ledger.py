@@ -3,8 +3,8 @@
     with creating("s3-bucket", name, "local", endpoint) as entry:    # noted before the call
         s3.create_bucket(Bucket=name)
 
-An entry is written aside and renamed, and no two share a file: processes that write at once lose nothing. It outlives the
-kernel; `afina jobs list` and `afina jobs clean` read it. No key is ever in it.
+An entry is written whole, and no two share a file: processes that write at once lose nothing. It outlives the kernel;
+`afina jobs list` and `afina jobs clean` read it. No key is ever in it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from afina import whole
 from afina.errors import CourseError
-from afina.jsonl.cost import dollars
+from afina.prices import IDLE, NOVA_THROUGHPUT  # noqa: F401 - lesson 16 asks the ledger for the price
+from afina.ptbr import dollars
 from afina.runtime import build_folder
 
 # In the order of removal: what costs most first, and nothing before what depends on it.
@@ -34,21 +36,6 @@ KINDS = {
     "openai-file": "arquivo",
     "s3-bucket": "bucket S3",
     "iam-role": "papel IAM",
-}
-# USD an hour for a thing that only lies there, where a source was found: AWS Price List API, answers of 2026-08-02. OpenAI
-# bills training and tokens, and its pages name no price for a stored file or model. S3 bills by size: None.
-MODEL_MONTH, HOURS = 1.95, 730
-NOVA_THROUGHPUT = 60.50
-IDLE = {
-    "bedrock-throughput": None,  # Nova has a sourced price, other models have not: the creator says
-    "bedrock-deployment": 0.0,
-    "openai-job": 0.0,
-    "bedrock-job": 0.0,
-    "openai-model": 0.0,
-    "bedrock-model": MODEL_MONTH / HOURS,
-    "openai-file": 0.0,
-    "s3-bucket": None,
-    "iam-role": 0.0,
 }
 
 
@@ -70,6 +57,14 @@ class Entry:
         return self.provider == "local"
 
     @property
+    def title(self) -> str:
+        return KINDS[self.kind]
+
+    @property
+    def where(self) -> str:
+        return "gêmeo local" if self.local else self.provider
+
+    @property
     def cost(self) -> str:
         """What it costs an hour while idle, in words; in a twin, nothing."""
         price = "nada" if self.usd_per_hour == 0 else "preço não verificado"
@@ -83,7 +78,7 @@ def folder() -> Path:
     return Path(os.environ.get("AFINA_LEDGER") or build_folder() / "jobs" / "ledger")
 
 
-def place_of(url: str) -> str:
+def place_of(url: object) -> str:
     """The address to note: scheme, host and port, without path, user or password."""
     parts = urlsplit(str(url))
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
@@ -95,42 +90,35 @@ def note(
     """Write down one thing now. `usd_per_hour` overrides the table's idle price. CourseError if it cannot be written."""
     price = IDLE[kind] if usd_per_hour is None else usd_per_hour
     entry = Entry(secrets.token_hex(6), kind, name, provider, place_of(endpoint), price, int(time.time()), id)
-    save(entry)
+    write_entry(entry)
     return entry
 
 
-def save(entry: Entry) -> None:
-    """Write the entry aside, then rename: whole or not there."""
-    target = folder() / f"{entry.noted_at}-{entry.key}.json"
-    aside = target.with_suffix(".partial")
+def write_entry(entry: Entry) -> None:
+    """Write the entry, whole or not at all. CourseError: it could not be."""
+    file = _file(entry)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(entry), file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        _patiently(lambda: os.replace(aside, target))
+        whole.write(file, json.dumps(asdict(entry), ensure_ascii=False))
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "Sem anotar, nada é criado: confira a pasta, as permissões e o espaço."
-        raise CourseError(f"não consegui anotar no livro ({reason}).", remedy, target) from error
+        raise CourseError(f"não consegui anotar no livro ({reason}).", remedy, file) from error
 
 
 def forget(entry: Entry) -> None:
     """The thing is gone from the account: drop its entry."""
-    file = folder() / f"{entry.noted_at}-{entry.key}.json"
-    _patiently(lambda: file.unlink(missing_ok=True))
+    whole.discard(_file(entry))
 
 
-def _patiently(act: Callable[[], object]) -> None:
-    """Windows refuses to replace or remove a file while another process reads it: that lasts a moment."""
-    for _ in range(20):
-        try:
-            act()
-            return
-        except PermissionError:
-            time.sleep(0.05)
-    act()
+def forget_id(endpoint: str, id: str) -> None:
+    """As `forget`, for what an address knows by this id."""
+    for entry in entries(endpoint):
+        if entry.id == id:
+            forget(entry)
+
+
+def _file(entry: Entry) -> Path:
+    return folder() / f"{entry.noted_at}-{entry.key}.json"
 
 
 @contextmanager
@@ -148,7 +136,7 @@ def creating(
         if _refused(error):
             forget(entry)
         raise
-    save(entry)
+    write_entry(entry)
 
 
 def _refused(error: BaseException) -> bool:
@@ -161,7 +149,7 @@ def _refused(error: BaseException) -> bool:
 def entries(endpoint: str | None = None) -> list[Entry]:
     """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry."""
     found = []
-    for file in sorted(folder().glob("*.json")):
+    for file in sorted(folder().glob("[0-9]*.json")):
         try:
             entry = Entry(**json.loads(file.read_text(encoding="utf-8")))
             list(KINDS).index(entry.kind)
@@ -181,8 +169,6 @@ def table(found: list[Entry] | None = None):
     """The entries as a pandas DataFrame: what, where, how much an hour."""
     import pandas as pd
 
-    rows = [
-        (KINDS[entry.kind], entry.name, "gêmeo local" if entry.local else entry.provider, entry.cost)
-        for entry in (entries() if found is None else found)
-    ]
+    found = entries() if found is None else found
+    rows = [(entry.title, entry.name, entry.where, entry.cost) for entry in found]
     return pd.DataFrame(rows, columns=["o quê", "nome", "onde", "parado custa"])

@@ -9,27 +9,20 @@ import base64
 import io
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
+from openai.types.fine_tuning import FineTuningJob
 
 from afina.errors import CourseError
-from afina.jobs import (
-    PROVIDERS,
-    Hiccup,
-    JobEnded,
-    View,
-    allow,
-    check_data,
-    clean,
-    cloud,
-    confirm_spend,
-    is_loopback,
-    ledger,
-    wait,
-)
+from afina.jobs import ledger
+from afina.jobs.consent import allow, check_data, clear, confirm_spend, destination, is_local_url
 from afina.jobs.ledger import Entry, creating, place_of
-from afina.jsonl import Estimate, estimate, limits
+from afina.jobs.watch import Hiccup, JobEnded, View, follow
+from afina.jsonl.cost import Estimate, estimate
+from afina.jsonl.report import ValidationReport
+from afina.prices import MODELS, PROVIDERS, Model, Provider
 
 ENDED = ("succeeded", "failed", "cancelled")
 _BUSY = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
@@ -40,20 +33,14 @@ def connect(provider: str | None = None) -> openai.OpenAI:
 
     CourseError: no twin is open; the key or address is not in its environment variable; the variables are the twin's.
     """
-    name = provider or cloud()
-    at_twin = is_loopback(os.environ.get("OPENAI_BASE_URL", ""))
+    secrets = "a chave no ambiente é a dele"
+    name = destination(provider, "afina.jobs.openai", "openai", "OPENAI_BASE_URL", secrets)
     if name == "local":
-        if not at_twin:
-            raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", "afina.jobs.openai")
         return openai.OpenAI()
     if name not in PROVIDERS:
-        raise CourseError(
-            "este serviço não fala o protocolo da OpenAI.", "Use afina.jobs.bedrock.", f"AFINA_CLOUD={name}"
-        )
+        problem, remedy = "este serviço não fala o protocolo da OpenAI.", "Use afina.jobs.bedrock."
+        raise CourseError(problem, remedy, f"AFINA_CLOUD={name}")
     service = PROVIDERS[name]
-    if at_twin and name == "openai":
-        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
-        raise CourseError("o gêmeo está aberto, e a chave no ambiente é a dele.", remedy, "OPENAI_BASE_URL")
     url = service.base_url or os.environ.get(service.url_variable, "")
     if not url:
         remedy = "Copie o endereço do seu projeto para essa variável."
@@ -67,7 +54,7 @@ def connect(provider: str | None = None) -> openai.OpenAI:
 def place(client: openai.OpenAI) -> tuple[str, str]:
     """(provider, address) that a client speaks to. CourseError for a host that is not in the table."""
     host = urlsplit(str(client.base_url)).hostname or ""
-    if is_loopback(client.base_url):
+    if is_local_url(client.base_url):
         return "local", place_of(client.base_url)
     for name, service in PROVIDERS.items():
         if any(host == known or (known.startswith(".") and host.endswith(known)) for known in service.hosts):
@@ -90,7 +77,7 @@ def upload(client: openai.OpenAI, path: str | Path) -> openai.types.FileObject:
     path = Path(path)
     with creating("openai-file", path.name, provider, endpoint) as entry:
         entry.name = f"{path.stem}-{entry.key}{path.suffix}"  # to be found again, should the answer get lost
-        ledger.save(entry)
+        ledger.write_entry(entry)
         with path.open("rb") as file:
             sent = client.files.create(file=(entry.name, file), purpose="fine-tune")
         entry.id = sent.id
@@ -107,7 +94,7 @@ def submit(
     suffix: str = "afina",
     seed: int | None = None,
     **hyperparameters: object,
-) -> openai.types.fine_tuning.FineTuningJob:
+) -> FineTuningJob:
     """Check the files, confirm the estimate (real services), upload, create the job. Returns the service's job.
 
     `model` is a base, a tuned model to go on from, or empty for the provider's in the table; `method` is "supervised" or
@@ -125,12 +112,12 @@ def submit(
         raise CourseError(f'{service.title} não treina com o método "{method}" por aqui.', remedy, "method")
     form = "openai-dpo" if method == "dpo" else "openai-chat"
     base = model.split(":")[1] if model.startswith("ft:") else model
-    known = next((m.id for m in limits.MODELS if m.id.startswith(base) and m.service == "openai"), None)
+    known = next((m.id for m in MODELS if m.id.startswith(base) and m.service == "openai"), None)
     report = check_data(training, validation, form, known)
     epochs = hyperparameters.get("n_epochs")
-    approve(client, _quote(report, known, model, epochs if isinstance(epochs, int) else None))
+    approve(client, _quote(report, known, model, epochs if isinstance(epochs, int) else None, service))
     files = [upload(client, path).id for path in (training, validation) if path is not None]
-    more = dict(zip(("training_file", "validation_file"), files, strict=False))
+    more: dict[str, Any] = dict(zip(("training_file", "validation_file"), files, strict=False))
     if service.hyperparameters:
         more["hyperparameters"] = {**hyperparameters, **service.hyperparameters}
     else:
@@ -160,39 +147,30 @@ def _withdraw(client: openai.OpenAI, endpoint: str, files: list[str], error: ope
                 ledger.forget(entry)
 
 
-def _quote(report, known: str | None, model: str, epochs: int | None):
-    if known:
-        return estimate(report.train.tokens, known, epochs=epochs, examples=report.train.examples)
-    unknown = limits.Model(model, "", report.format, 0, None, None, False, (1, 50, None), None, "", ())
-    return estimate(report.train.tokens, unknown, epochs=epochs, examples=report.train.examples)
+def _quote(report: ValidationReport, known: str | None, model: str, epochs: int | None, service: Provider) -> Estimate:
+    unknown = Model(model, "", report.format, 0, epochs=(1, 50, None), notes=(), limits=service.source)
+    return estimate(report.train.tokens, known or unknown, epochs=epochs, examples=report.train.examples)
 
 
 def _explained(error: openai.APIStatusError, title: str) -> CourseError:
     """A service's refusal as a sentence; what it says of a key is left out."""
     if error.code == "training_not_available":
-        return CourseError(
-            "a OpenAI não aceita mais jobs desta conta (403 training_not_available).",
-            "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela. O arquivo enviado foi apagado.",
-            title,
-        )
+        remedy = "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela."
+        problem = "a OpenAI não aceita mais jobs desta conta (403 training_not_available)."
+        return CourseError(problem, f"{remedy} O arquivo enviado foi apagado.", title)
     if error.status_code == 401:
         return CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", title)
     return CourseError(f"o serviço recusou o job ({error.status_code}): {error.message}", "", title)
 
 
 def watch(
-    client: openai.OpenAI,
-    job: str | openai.types.fine_tuning.FineTuningJob,
-    *,
-    deadline: float = 6 * 3600,
-    show: bool = True,
-) -> openai.types.fine_tuning.FineTuningJob:
+    client: openai.OpenAI, job: str | FineTuningJob, *, deadline: float = 6 * 3600, show: bool = True
+) -> FineTuningJob:
     """Follow a job to its end and return it; its model and result files are then in the ledger.
 
     JobEnded (a CourseError): it failed, was cancelled or paused, or `deadline` seconds passed and it was cancelled.
     """
     id = job if isinstance(job, str) else job.id
-    provider, endpoint = place(client)
 
     def look() -> View:
         try:
@@ -201,40 +179,23 @@ def watch(
             if show and os.environ.get("AFINA_PROGRESS") != "0":
                 events = client.fine_tuning.jobs.list_events(id, limit=100).data
                 view.rows = [("último evento", events[0].message)] if events else []
-                steps = [event.data for event in reversed(events) if event.type == "metrics" and event.data]
-                view.losses = [step["train_loss"] for step in steps if "train_loss" in step]
+                steps = [event.data for event in reversed(events) if event.type == "metrics"]
+                view.losses = [step["train_loss"] for step in steps if isinstance(step, dict) and "train_loss" in step]
         except _BUSY as error:
             raise Hiccup(type(error).__name__) from error
         return view
 
-    def stop() -> str:
-        try:
-            client.fine_tuning.jobs.cancel(id)
-        except openai.APIError as error:  # it may just have ended, or the network is down
-            return f"pedi que parasse, e o serviço não aceitou ({error.message})"
-        return "pedi ao serviço que o pare"
+    def made(done: FineTuningJob) -> list[tuple[str, str, str]]:
+        files = [("openai-file", file, file) for file in done.result_files]
+        return [("openai-model", str(done.fine_tuned_model), str(done.fine_tuned_model)), *files]
 
-    try:
-        done = wait(look, id, deadline, stop, provider == "local", show)
-    except JobEnded as error:
-        if error.status in ENDED:
-            _forget(endpoint, id)  # nothing of it is left at the service
-        raise
-    named = [("openai-model", done.fine_tuned_model)] + [("openai-file", file) for file in done.result_files]
-    for kind, name in named:
-        if not any(entry.id == name for entry in ledger.entries(endpoint)):
-            ledger.note(kind, name, provider, endpoint, id=name)
-    _forget(endpoint, id)
-    return done
+    def stop() -> object:
+        return client.fine_tuning.jobs.cancel(id)
+
+    return follow(id, id, place(client), look, stop, made, deadline, show)
 
 
-def _forget(endpoint: str, id: str) -> None:
-    for entry in ledger.entries(endpoint):
-        if entry.id == id:
-            ledger.forget(entry)
-
-
-def _end(job) -> JobEnded | None:
+def _end(job: FineTuningJob) -> JobEnded | None:
     if job.status == "failed":
         code, message = (job.error.code, job.error.message) if job.error else ("", "sem explicação")
         param = f" (campo {job.error.param})" if job.error and job.error.param else ""
@@ -248,7 +209,7 @@ def _end(job) -> JobEnded | None:
     return None
 
 
-def metrics(client: openai.OpenAI, job: str | openai.types.fine_tuning.FineTuningJob):
+def metrics(client: openai.OpenAI, job: str | FineTuningJob):
     """The result file of a finished job as a DataFrame, a row a step. OpenAI wraps the CSV in base64; others may not."""
     import pandas as pd
 
@@ -265,22 +226,15 @@ def clean_up(client: openai.OpenAI, show: bool = True) -> list[Entry]:
     """Remove everything the ledger knows at this client's address; what could not be removed comes back."""
     endpoint = place(client)[1]
     found = [entry for entry in ledger.entries(endpoint) if entry.kind.startswith("openai-")]
-    return clean(found, _as(client, endpoint), show)
-
-
-def _as(client: openai.OpenAI, endpoint: str) -> dict[str, object]:
-    return {f"{__name__} {endpoint}": client}
+    return clear(found, lambda entry: remove(client, entry), show)
 
 
 def remove(client: openai.OpenAI, entry: Entry) -> str:
     """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
     try:
         if entry.kind == "openai-file":
-            ids = (
-                [entry.id]
-                if entry.id
-                else [f.id for f in client.files.list(purpose="fine-tune") if f.filename == entry.name]
-            )
+            sent = client.files.list(purpose="fine-tune") if not entry.id else ()
+            ids = [entry.id] if entry.id else [file.id for file in sent if file.filename == entry.name]
             for id in ids:
                 client.files.delete(id)
             return "apagado" if ids else "o envio não chegou lá"
@@ -293,9 +247,8 @@ def remove(client: openai.OpenAI, entry: Entry) -> str:
     except openai.AuthenticationError as error:
         raise CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", entry.name) from error
     except openai.APIError as error:
-        raise CourseError(
-            f"o serviço não deixou ({error.message}).", "Tente de novo daqui a pouco.", entry.name
-        ) from error
+        problem = f"o serviço não deixou ({error.message})."
+        raise CourseError(problem, "Tente de novo daqui a pouco.", entry.name) from error
 
 
 def _remove_job(client: openai.OpenAI, entry: Entry) -> str:

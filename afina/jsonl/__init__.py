@@ -8,13 +8,13 @@ print(estimate("train.jsonl", "gpt-4.1-mini"))
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from afina import whole
 from afina.errors import CourseError
 from afina.jsonl.bedrock import (
     completion_example,
@@ -24,29 +24,18 @@ from afina.jsonl.bedrock import (
     converse_rows,
 )
 from afina.jsonl.chat import chat_example, chat_messages, chat_rows, dpo_example
-from afina.jsonl.cost import Estimate, estimate
+from afina.jsonl.cost import Estimate
+from afina.jsonl.estimate import estimate
 from afina.jsonl.problem import Problem
+from afina.jsonl.report import Report, ValidationReport
 from afina.jsonl.tokens import estimate_tokens
-from afina.jsonl.validate import Report, validate
+from afina.jsonl.validate import validate
 
 __all__ = [
-    "Estimate",
-    "Problem",
-    "Report",
-    "chat_example",
-    "chat_messages",
-    "chat_rows",
-    "completion_example",
-    "completion_rows",
-    "converse_example",
-    "converse_messages",
-    "converse_rows",
-    "dpo_example",
-    "estimate",
-    "estimate_tokens",
-    "validate",
-    "write_jsonl",
-]
+    "Estimate", "Problem", "Report", "ValidationReport", "chat_example", "chat_messages", "chat_rows", "completion_example",
+    "completion_rows", "converse_example", "converse_messages", "converse_rows", "dpo_example", "estimate", "estimate_tokens",
+    "validate", "write_jsonl",
+]  # fmt: skip
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -54,16 +43,12 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
     Folders are created. CourseError names the row that JSON cannot hold, or says why the disk refused.
     """
-    target = Path(path)
-    aside = target.with_name(target.name + ".partial")
-    count = 0
+    target, count = Path(path), 0
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
+        with whole.new_file(target, "wb") as file:
             for row in rows:
                 count += 1
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-        os.replace(aside, target)
     except orjson.JSONEncodeError as error:
         raise CourseError(
             f"o exemplo {count} não cabe em JSON ({error}).", "Use só textos, números, listas e dicionários.", target
@@ -74,6 +59,4 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
         raise CourseError(
             f"não consegui gravar ({error.strerror or error}).", "Confira a pasta, as permissões e o espaço.", target
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
     return count

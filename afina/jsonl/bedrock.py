@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from afina.errors import CourseError
-from afina.jsonl.chat import need_text, obey, row_fields
-from afina.jsonl.problem import Say, list_problem, shown, text_problem, type_name, unknown_keys
+from afina.jsonl.chat import Text, build_rows, need_text, obey
+from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, typed, unknown_keys
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
 
@@ -51,20 +50,15 @@ def completion_example(prompt: str, completion: str, *, system: str | None = Non
 
 def converse_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict[str, Any]]:
     """Converse records from rows with user, assistant and maybe system (see `afina.jsonl.chat.chat_rows`)."""
-    return _rows(rows, system, converse_example)
+    return build_rows(rows, converse_example, ("user", "assistant", "system"), system)
 
 
 def completion_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict]:
     """Prompt/completion records from rows with user, assistant and maybe system."""
-    return _rows(rows, system, lambda user, assistant, system=None: completion_example(user, assistant, system=system))
-
-
-def _rows(rows, system, build) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(rows, 1):
-        try:
-            yield build(**({"system": system} | row_fields(row, ("user", "assistant", "system"))))
-        except CourseError as error:
-            raise CourseError(error.problem, error.remedy, where=f"exemplo {number}, {error.where}") from error
+    return build_rows(
+        rows, lambda user, assistant, system=None: completion_example(user, assistant, system=system),
+        ("user", "assistant", "system"), system,
+    )  # fmt: skip
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------
@@ -93,38 +87,41 @@ def check_converse(row: dict, say: Say, nova: bool | None = None) -> list[tuple[
                 texts.append(("system", text_problem(block, "text", f"{field}.", say)))
                 _check_reserved(texts[-1][1], f"{field}.text", say, nova)
             else:
-                say("type", field, f"encontrei {type_name(block)}: {shown(block)}.", f"Cada bloco é {_BLOCK}.")
+                say("type", field, typed(block), f"Cada bloco é {_BLOCK}.")
     messages = list_problem(row, "messages", "", say, _TURN)
-    last = None
+    last = ""
     for index, message in enumerate(messages):
         field = f"messages[{index}]"
         if not isinstance(message, dict):
-            say("type", field, f"encontrei {type_name(message)}: {shown(message)}.", f"Cada mensagem é {_TURN}.")
-            last = None
+            say("type", field, typed(message), f"Cada mensagem é {_TURN}.")
+            last = ""
             continue
         unknown_keys(message, ("role", "content"), f"{field}.", say)
-        role = message.get("role")
-        if role not in ("user", "assistant"):
-            kind, found = ("role", f"não existe o papel {shown(role)} aqui.") if "role" in message else (
-                "missing_key", 'falta "role".')  # fmt: skip
-            remedy = 'No Bedrock só há "user" e "assistant"'
-            remedy += '; a instrução vai em "system": [{"text": "…"}].' if role == "system" else "."
-            say(kind, f"{field}.role", found, remedy)
-            last = None
-        else:
-            if index == 0 and role != "user":
-                say("order", f"{field}.role", "a conversa começa pelo assistente.", "A primeira mensagem é do usuário.")
-            elif role == last:
-                say(
-                    "order", f"{field}.role", f'duas mensagens seguidas de "{role}".',
-                    "No Bedrock os papéis se alternam: junte as duas em uma.",
-                )  # fmt: skip
-            last = role
-        texts.append((role if last else "", _blocks_of(message, last or "", field, say, nova)))
+        last = _turn_of(message, index, last, say)
+        texts.append((last, _blocks_of(message, last, field, say, nova)))
     if messages and last == "user":
         remedy = f'Acrescente {{"role": "assistant", "content": [{_BLOCK}]}} ao fim de "messages".'
         say("no_answer", f"messages[{len(messages) - 1}]", "a conversa termina no usuário.", remedy)
     return texts
+
+
+def _turn_of(message: dict, index: int, last: str, say: Say) -> str:
+    """Who speaks, after `last`; "" after telling that nobody known does."""
+    role, field = message.get("role"), f"messages[{index}].role"
+    if role not in ("user", "assistant"):
+        remedy = 'No Bedrock só há "user" e "assistant"'
+        remedy += '; a instrução vai em "system": [{"text": "…"}].' if role == "system" else "."
+        if "role" in message:
+            say("role", field, f"não existe o papel {brief(role)} aqui.", remedy)
+        else:
+            say("missing_key", field, 'falta "role".', remedy)
+        return ""
+    if index == 0 and role != "user":
+        say("order", field, "a conversa começa pelo assistente.", "A primeira mensagem é do usuário.")
+    elif role == last:
+        found = f'duas mensagens seguidas de "{role}".'
+        say("order", field, found, "No Bedrock os papéis se alternam: junte as duas em uma.")
+    return role
 
 
 def _check_version(row: dict, say: Say, nova: bool | None) -> None:
@@ -133,13 +130,13 @@ def _check_version(row: dict, say: Say, nova: bool | None) -> None:
     elif row["schemaVersion"] != SCHEMA_VERSION:
         # Nova's page says that any text will do; no page says so for the others.
         lenient = nova is True and isinstance(row["schemaVersion"], str)
-        found = f"encontrei {shown(row['schemaVersion'])}."
+        found = seen(row["schemaVersion"])
         say("schema_version", "schemaVersion", found, f'Use "{SCHEMA_VERSION}".', warning=lenient)
 
 
 def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None) -> str:
     if isinstance(message.get("content"), str):
-        remedy = f'No Bedrock o conteúdo é uma lista de blocos: [{{"text": {shown(message["content"], 40)}}}].'
+        remedy = f'No Bedrock o conteúdo é uma lista de blocos: [{{"text": {brief(message["content"], 40)}}}].'
         say("type", f"{field}.content", "encontrei um texto solto.", remedy)
         return message["content"]
     texts = []
@@ -152,7 +149,7 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
                 _check_reserved(texts[-1], f"{path}.text", say, nova)
         elif len(keys) == 1 and keys[0] in _MEDIA and role == "user":
             if not isinstance(block[keys[0]], dict):
-                say("type", f"{path}.{keys[0]}", f"encontrei {shown(block[keys[0]])}.", "Deve ser um objeto.")
+                say("type", f"{path}.{keys[0]}", seen(block[keys[0]]), "Deve ser um objeto.")
         elif keys == ("reasoningContent",) and role == "assistant":
             if nova is not True:
                 remedy = "Só o Nova 2 Lite aceita raciocínio no treino."
@@ -161,7 +158,7 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
             remedy = "A AWS avisa que o treino com ferramentas pode falhar; prefira só texto."
             say("tools", path, f"há um bloco {keys[0]}.", remedy, warning=True)
         else:
-            say("type", path, f"não entendo o bloco {shown(block)}.", f"Use {_BLOCK}.")
+            say("type", path, f"não entendo o bloco {brief(block)}.", f"Use {_BLOCK}.")
     return "\n".join(texts)
 
 
@@ -180,22 +177,20 @@ def check_completion(row: dict, say: Say) -> list[tuple[str, str]]:
 
 # --- the fast lane (see afina.jsonl.chat) -------------------------------------------------------------------------------
 
-Text = Annotated[str, Meta(min_length=1)]
 
-
-class Block(Struct, forbid_unknown_fields=True, gc=False):
+class ConverseBlock(Struct, forbid_unknown_fields=True, gc=False):
     text: Text
 
 
-class Turn(Struct, forbid_unknown_fields=True, gc=False):
+class ConverseTurn(Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["user", "assistant"]
-    content: Annotated[list[Block], Meta(min_length=1, max_length=1)]
+    content: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)]
 
 
 class ConverseRow(Struct, forbid_unknown_fields=True, gc=False):
     schemaVersion: Literal["bedrock-conversation-2024"]
-    messages: list[Turn]
-    system: Annotated[list[Block], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
+    messages: list[ConverseTurn]
+    system: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
 
 
 class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
@@ -205,7 +200,7 @@ class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
 
 def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
     """The row's shape (who speaks, in order) and its texts, in the same order."""
-    roles = [turn.role for turn in row.messages]
+    roles: list[str] = [turn.role for turn in row.messages]
     texts = [turn.content[0].text for turn in row.messages]
     if row.system is not UNSET:
         roles.insert(0, "system")

@@ -7,24 +7,22 @@ service refuses is an error; what it accepts but seldom means what the author wa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from afina.errors import CourseError
-from afina.jsonl.problem import Say, list_problem, shown, text_problem, type_name, unknown_keys
+from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
 
 # --- builders --------------------------------------------------------------------------------------------------------
 
 
 def need_text(value: object, name: str) -> str:
     """`value` if it is a text with something in it; CourseError otherwise."""
-    if not isinstance(value, str) or not value.strip():
-        raise CourseError(
-            f"esperava um texto não vazio e recebi {shown(value)}.", "Confira a linha de origem.", where=name
-        )
-    return value
+    if isinstance(value, str) and value.strip():
+        return value
+    raise CourseError(f"esperava um texto não vazio e recebi {brief(value)}.", "Confira a linha de origem.", name)
 
 
 def chat_example(
@@ -63,9 +61,16 @@ def chat_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None =
 
     `system` is the prompt of every row that brings none of its own. CourseError names the row (from 1) that is wrong.
     """
+    return build_rows(rows, chat_example, ("user", "assistant", "system", "weight"), system)
+
+
+def build_rows(
+    rows: Iterable[Mapping[str, Any] | tuple], build: Callable[..., dict], names: tuple[str, ...], system: str | None
+) -> Iterator[dict[str, Any]]:
+    """`build(**row)` of each row, whose columns are `names`; CourseError names the row (from 1)."""
     for number, row in enumerate(rows, 1):
         try:
-            yield chat_example(**({"system": system} | row_fields(row, ("user", "assistant", "system", "weight"))))
+            yield build(**({"system": system} | row_fields(row, names)))
         except CourseError as error:
             raise CourseError(error.problem, error.remedy, where=f"exemplo {number}, {error.where}") from error
 
@@ -87,23 +92,20 @@ def row_fields(row: Mapping[str, Any] | tuple, names: tuple[str, ...]) -> dict[s
     """A row as a dict with only `names`; tuples are read in their order. A missing value (None) is left out."""
     if isinstance(row, Mapping):
         if strange := [key for key in row if key not in names]:
-            raise CourseError(
-                f"não sei o que fazer com a coluna {shown(strange[0])}.", f"Use: {', '.join(names)}.", where="colunas"
-            )
+            problem = f"não sei o que fazer com a coluna {brief(strange[0])}."
+            raise CourseError(problem, f"Use: {', '.join(names)}.", where="colunas")
         pairs = list(row.items())
     elif isinstance(row, tuple | list) and 2 <= len(row) <= len(names):
         pairs = list(zip(names, row, strict=False))
     else:
-        raise CourseError(
-            f"não entendo a linha {shown(row)}.", f"Dê um dicionário com {', '.join(names)}.", where="linha"
-        )
+        raise CourseError(f"não entendo a linha {brief(row)}.", f"Dê um dicionário com {', '.join(names)}.", "linha")
     fields = {name: value for name, value in pairs if value is not None}
     if absent := [name for name in names[:2] if name not in fields]:
         raise CourseError(f'falta "{absent[0]}".', f"Cada linha precisa de {names[0]} e {names[1]}.", where="colunas")
     return fields
 
 
-def obey(row: dict[str, Any], check) -> dict[str, Any]:
+def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
     """`row`, if `check` finds no error in it; else a CourseError with the first one."""
 
     def say(kind: str, field: str, found: str, remedy: str, warning: bool = False) -> None:
@@ -130,7 +132,7 @@ _MESSAGE_KEYS = {
     "tool": ("role", "content", "tool_call_id", "name"),
     "function": ("role", "content", "name"),
 }
-MESSAGE = '{"role": "user", "content": "…"}'
+MESSAGE, ANSWER = '{"role": "user", "content": "…"}', '{"role": "assistant", "content": "…"}'
 
 
 def check_chat(row: dict, say: Say) -> list[tuple[str, str]]:
@@ -147,20 +149,13 @@ def check_chat(row: dict, say: Say) -> list[tuple[str, str]]:
 def _check_ending(messages: list, say: Say) -> None:
     last = messages[-1]
     if isinstance(last, dict) and last.get("role") in ROLES and last["role"] != "assistant":
-        say(
-            "no_answer", f"messages[{len(messages) - 1}]", f"a última mensagem é do papel {shown(last['role'])}.",
-            'Acrescente {"role": "assistant", "content": "…"} ao fim de "messages".',
-        )  # fmt: skip
+        found = f"a última mensagem é do papel {brief(last['role'])}."
+        remedy = f'Acrescente {ANSWER} ao fim de "messages".'
+        say("no_answer", f"messages[{len(messages) - 1}]", found, remedy)
     answers = [m for m in messages if isinstance(m, dict) and m.get("role") == "assistant"]
-    if answers and all(_is_zero(m.get("weight")) for m in answers):
-        say(
-            "nothing_to_learn", "messages", "todas as respostas têm weight 0: o modelo não aprende nada aqui.",
-            "Deixe ao menos uma resposta com weight 1, ou retire o exemplo.",
-        )  # fmt: skip
-
-
-def _is_zero(weight: object) -> bool:
-    return type(weight) is int and weight == 0
+    if answers and all(type(weight := m.get("weight")) is int and weight == 0 for m in answers):
+        found = "todas as respostas têm weight 0: o modelo não aprende nada aqui."
+        say("nothing_to_learn", "messages", found, "Deixe ao menos uma resposta com weight 1, ou retire o exemplo.")
 
 
 def _check_messages(messages: list, path: str, roles: tuple[str, ...], say: Say) -> list[tuple[str, str]]:
@@ -170,21 +165,18 @@ def _check_messages(messages: list, path: str, roles: tuple[str, ...], say: Say)
     for index, message in enumerate(messages):
         field = f"{path}[{index}]"
         if not isinstance(message, dict):
-            say("type", field, f"encontrei {type_name(message)}: {shown(message)}.", f"Cada mensagem é {MESSAGE}.")
+            say("type", field, typed(message), f"Cada mensagem é {MESSAGE}.")
             continue
         role = _role_of(message, field, roles, say)
         if role is None:
             texts.append(("", _content_of(message, "user", field, say)))  # its text can be wrong too
             continue
         unknown_keys(message, _MESSAGE_KEYS[role], f"{field}.", say)
-        if role in ("system", "developer"):
-            if turned:
-                say(
-                    "order", f"{field}.role", f'a instrução "{role}" veio depois da conversa começar.',
-                    "Mova-a para o início de messages.", warning=True,
-                )  # fmt: skip
-        else:
+        if role not in ("system", "developer"):
             turned = True
+        elif turned:
+            found = f'a instrução "{role}" veio depois da conversa começar.'
+            say("order", f"{field}.role", found, "Mova-a para o início de messages.", warning=True)
         text = _content_of(message, role, field, say)
         _check_name_and_weight(message, role, field, say)
         if role == "assistant":
@@ -206,7 +198,7 @@ def _role_of(message: dict, field: str, roles: tuple[str, ...], say: Say) -> str
     if isinstance(role, str) and not near:
         near = next((known for known in roles if known == role.strip().lower()), "")
     hint = f'Você quis dizer "{near}"?' if near in roles else f"Use um destes: {', '.join(roles)}."
-    say("role", f"{field}.role", f"não existe o papel {shown(role)} aqui.", hint)
+    say("role", f"{field}.role", f"não existe o papel {brief(role)} aqui.", hint)
     return None
 
 
@@ -237,26 +229,21 @@ def _parts(parts: list, role: str, path: str, say: Say) -> str:
             picture = part.get("image_url")
             if not isinstance(picture, dict) or not isinstance(picture.get("url"), str):
                 remedy = 'Use {"type": "image_url", "image_url": {"url": "…"}}.'
-                say("type", f"{field}.image_url", f"encontrei {shown(picture)}.", remedy)
+                say("type", f"{field}.image_url", seen(picture), remedy)
         else:
-            say("type", field, f"não entendo a parte {shown(part)}.", 'Use {"type": "text", "text": "…"}.')
+            say("type", field, f"não entendo a parte {brief(part)}.", 'Use {"type": "text", "text": "…"}.')
     return "\n".join(texts)
 
 
 def _check_name_and_weight(message: dict, role: str, field: str, say: Say) -> None:
     if "name" in message and not (isinstance(message["name"], str) and message["name"]):
-        say("type", f"{field}.name", f"encontrei {shown(message['name'])}.", "O nome é um texto curto, sem espaços.")
+        say("type", f"{field}.name", seen(message["name"]), "O nome é um texto curto, sem espaços.")
     elif role == "function" and "name" not in message:
         say("missing_key", f"{field}.name", 'falta "name".', "Diga o nome da função que respondeu.")
     if role == "assistant" and "weight" in message:
         weight = message["weight"]
         if type(weight) is not int or weight not in (0, 1):
-            say(
-                "weight",
-                f"{field}.weight",
-                f"encontrei {shown(weight)}.",
-                "Use 0 (não treina) ou 1 (treina), sem aspas.",
-            )
+            say("weight", f"{field}.weight", seen(weight), "Use 0 (não treina) ou 1 (treina), sem aspas.")
 
 
 def _check_calls(message: dict, field: str, open_calls: set[str], say: Say) -> str:
@@ -269,23 +256,18 @@ def _check_calls(message: dict, field: str, open_calls: set[str], say: Say) -> s
         path = f"{field}.tool_calls[{index}]"
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or call.get("type") != "function" or not isinstance(call.get("id"), str):
-            say("tools", path, f"encontrei {shown(call)}.", f"Uma chamada tem a forma {call_form}.")
+            say("tools", path, seen(call), f"Uma chamada tem a forma {call_form}.")
             continue
         open_calls.add(call["id"])
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(name, str) or not name:
-            say("tools", f"{path}.function.name", f"encontrei {shown(name)}.", "Escreva o nome da função.")
+            say("tools", f"{path}.function.name", seen(name), "Escreva o nome da função.")
         if not isinstance(arguments, str):
             remedy = 'Os argumentos são um texto com JSON dentro: "{\\"cidade\\": \\"Recife\\"}".'
             say("tools", f"{path}.function.arguments", f"encontrei {type_name(arguments)}.", remedy)
         elif not _is_json(arguments):
-            say(
-                "tools",
-                f"{path}.function.arguments",
-                "o texto não é JSON válido.",
-                "Gere-o com json.dumps.",
-                warning=True,
-            )
+            found, remedy = "o texto não é JSON válido.", "Gere-o com json.dumps."
+            say("tools", f"{path}.function.arguments", found, remedy, warning=True)
         texts += [text for text in (name, arguments) if isinstance(text, str)]
     return " ".join(texts)
 
@@ -302,28 +284,26 @@ def _check_answer_to_call(message: dict, field: str, open_calls: set[str], say: 
     call = message.get("tool_call_id")
     if not isinstance(call, str) or not call:
         remedy = "Copie o id da chamada que esta mensagem responde."
-        say("tools", f"{field}.tool_call_id", f"encontrei {shown(call)}.", remedy)
+        say("tools", f"{field}.tool_call_id", seen(call), remedy)
     elif call not in open_calls:
         remedy = "Ela deve vir depois de uma mensagem assistant com tool_calls que tenha esse id."
-        say("tools", f"{field}.tool_call_id", f"nenhuma chamada anterior tem o id {shown(call)}.", remedy)
+        say("tools", f"{field}.tool_call_id", f"nenhuma chamada anterior tem o id {brief(call)}.", remedy)
 
 
 def _check_tools(row: dict, path: str, say: Say) -> None:
     if "tools" in row:
         tools = row["tools"]
-        good = isinstance(tools, list) and all(
-            isinstance(tool, dict)
-            and tool.get("type") == "function"
-            and isinstance(tool.get("function"), dict)
-            and isinstance(tool["function"].get("name"), str)
-            for tool in tools
-        )
-        if not good:
+        if not (isinstance(tools, list) and all(map(_is_tool, tools))):
             remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
-            say("tools", f"{path}tools", f"encontrei {shown(tools)}.", remedy)
+            say("tools", f"{path}tools", seen(tools), remedy)
     if "parallel_tool_calls" in row and not isinstance(row["parallel_tool_calls"], bool):
-        found = f"encontrei {shown(row['parallel_tool_calls'])}."
-        say("type", f"{path}parallel_tool_calls", found, "Use true ou false, sem aspas.")
+        value = row["parallel_tool_calls"]
+        say("type", f"{path}parallel_tool_calls", seen(value), "Use true ou false, sem aspas.")
+
+
+def _is_tool(tool: object) -> bool:
+    function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
 
 
 def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
@@ -332,7 +312,7 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
     texts: list[tuple[str, str]] = []
     if not isinstance(row.get("input"), dict):
         kind = "type" if "input" in row else "missing_key"
-        found = f"encontrei {shown(row['input'])}." if "input" in row else 'falta "input".'
+        found = seen(row["input"]) if "input" in row else 'falta "input".'
         say(kind, "input", found, f'Use "input": {{"messages": [{MESSAGE}]}}.')
     else:
         entry = row["input"]
@@ -340,28 +320,19 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
         _check_tools(entry, "input.", say)
         messages = list_problem(entry, "messages", "input.", say, MESSAGE)
         texts += _check_messages(messages, "input.messages", ROLES, say)
-        if (
-            messages
-            and isinstance(messages[-1], dict)
-            and messages[-1].get("role") in ("system", "developer", "assistant")
-        ):
-            say(
-                "order", f"input.messages[{len(messages) - 1}]", "o pedido não termina com uma mensagem do usuário.",
-                "As respostas vão em preferred_output e non_preferred_output.", warning=True,
-            )  # fmt: skip
+        last = messages[-1] if messages else None
+        if isinstance(last, dict) and last.get("role") in ("system", "developer", "assistant"):
+            found = "o pedido não termina com uma mensagem do usuário."
+            remedy = "As respostas vão em preferred_output e non_preferred_output."
+            say("order", f"input.messages[{len(messages) - 1}]", found, remedy, warning=True)
     for key in ("preferred_output", "non_preferred_output"):
-        answer = '{"role": "assistant", "content": "…"}'
-        outputs = list_problem(row, key, "", say, answer)
+        outputs = list_problem(row, key, "", say, ANSWER)
         texts += _check_messages(outputs, key, ("assistant", "tool"), say)
         if outputs and not any(isinstance(m, dict) and m.get("role") == "assistant" for m in outputs):
-            say("no_answer", key, "não há resposta do assistente.", f"Acrescente {answer}.")
+            say("no_answer", key, "não há resposta do assistente.", f"Acrescente {ANSWER}.")
     if row.get("preferred_output") and row["preferred_output"] == row.get("non_preferred_output"):
-        say(
-            "same_outputs",
-            "non_preferred_output",
-            "as duas respostas são iguais.",
-            "Sem diferença não há o que preferir.",
-        )
+        found, remedy = "as duas respostas são iguais.", "Sem diferença não há o que preferir."
+        say("same_outputs", "non_preferred_output", found, remedy)
     return texts
 
 

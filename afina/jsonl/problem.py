@@ -1,9 +1,10 @@
-"""What a problem is, and the few checks that every format shares."""
+"""What a problem is, what collects them, and the few checks that every format shares."""
 
 from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -61,7 +62,28 @@ class Problem:
         return f"{'erro ' if self.severity == 'error' else 'aviso'}  {place}: {self.found} {self.remedy}".rstrip()
 
 
-def shown(value: object, most: int = 60) -> str:
+class Findings:
+    """Counts every problem; keeps the first `most`, and three of each kind whatever came before."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.kept: list[Problem] = []
+        self.counts: Counter[str] = Counter()
+        self.severities: Counter[str] = Counter()
+
+    def note(self, file: str, line: int, kind: str, field: str, found: str, remedy: str, warning: bool = False) -> None:
+        severity = "warning" if warning else "error"
+        self.count(kind, severity)
+        if len(self.kept) < self.most or self.counts[kind] <= 3:
+            self.kept.append(Problem(file, line, field, kind, severity, found, remedy))
+
+    def count(self, kind: str, severity: str, times: int = 1) -> None:
+        if times:
+            self.counts[kind] += times
+            self.severities[severity] += times
+
+
+def brief(value: object, most: int = 60) -> str:
     """A value as the student wrote it, short enough for one line."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     text = text if len(text) <= most else text[: most - 1] + "…"
@@ -76,6 +98,16 @@ def type_name(value: object) -> str:
     return names.get(type(value), "um número")
 
 
+def seen(value: object) -> str:
+    """The finding of a value that should be another."""
+    return f"encontrei {brief(value)}."
+
+
+def typed(value: object) -> str:
+    """The finding of a value of the wrong type."""
+    return f"encontrei {type_name(value)}: {brief(value)}."
+
+
 def unknown_keys(row: dict, allowed: Iterable[str], path: str, say: Say) -> None:
     """Report each key of `row` outside `allowed`, with the nearest known name."""
     allowed = tuple(allowed)
@@ -83,7 +115,7 @@ def unknown_keys(row: dict, allowed: Iterable[str], path: str, say: Say) -> None
         if key not in allowed:
             near = difflib.get_close_matches(key.lower(), allowed, n=1)
             hint = f'Você quis dizer "{near[0]}"?' if near else f"Aqui cabem: {', '.join(allowed)}."
-            say("unknown_key", f"{path}{shown(key)[1:-1]}", "essa chave não existe neste formato.", hint)
+            say("unknown_key", f"{path}{brief(key)[1:-1]}", "essa chave não existe neste formato.", hint)
 
 
 def text_problem(row: dict, key: str, path: str, say: Say) -> str:
@@ -92,9 +124,9 @@ def text_problem(row: dict, key: str, path: str, say: Say) -> str:
     if key not in row:
         say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}" com o texto.')
     elif not isinstance(value := row[key], str):
-        say("type", field, f"encontrei {type_name(value)}: {shown(value)}.", "Troque por um texto entre aspas.")
+        say("type", field, typed(value), "Troque por um texto entre aspas.")
     elif not value.strip():
-        say("empty_content", field, f"o texto está vazio: {shown(value)}.", "Escreva o conteúdo ou retire o exemplo.")
+        say("empty_content", field, f"o texto está vazio: {brief(value)}.", "Escreva o conteúdo ou retire o exemplo.")
     else:
         return value
     return ""
@@ -106,7 +138,7 @@ def list_problem(row: dict, key: str, path: str, say: Say, of: str) -> list:
     if key not in row:
         say("missing_key", field, f'falta "{key}".', f'Acrescente "{key}": [{of}].')
     elif not isinstance(value := row[key], list):
-        say("type", field, f"encontrei {type_name(value)}: {shown(value)}.", f"Deve ser uma lista: [{of}].")
+        say("type", field, typed(value), f"Deve ser uma lista: [{of}].")
     elif not value:
         say("empty_content", field, "a lista está vazia.", f"Coloque ao menos um item: [{of}].")
     else:

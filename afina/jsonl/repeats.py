@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 import numpy as np
 
@@ -21,9 +22,9 @@ SKIP = 0  # the fingerprint of a line that takes no part, such as a blank one
 class Fingerprints:
     """A growing sequence of 64-bit fingerprints; position i belongs to line i of everything added so far."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._tail = array("Q")
-        self._file = None
+        self._file: IO[bytes] | None = None
         self._filed = 0
 
     def __len__(self) -> int:
@@ -54,7 +55,8 @@ class Fingerprints:
         """(positions, first positions) of the fingerprints that came before, a partition at a time, unordered."""
         parts = 1 << (len(self) // BATCH).bit_length()
         for part in range(parts):
-            found, places = [], []
+            found: list[np.ndarray] = []
+            places: list[np.ndarray] = []
             for start, batch in self._batches():
                 mine = np.flatnonzero(((batch & np.uint64(parts - 1)) == part) & (batch != SKIP))
                 found.append(batch[mine])

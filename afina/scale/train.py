@@ -12,7 +12,6 @@ Sources: https://huggingface.co/docs/accelerate (launching, FSDP, DeepSpeed, che
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -33,7 +32,7 @@ from afina.gpt.train import Recipe, batch_of, evaluate, learning_rate_at, make_o
 from afina.gpt.weights import save_gpt
 from afina.ptbr import decimal
 from afina.runtime import Runtime, course_root
-from afina.scale.job import JOBS, BertJob, GPTJob, Job, SftJob, read_job
+from afina.scale.job import BertJob, GPTJob, Job, SftJob
 
 KEPT = 2  # checkpoints
 FSDP_WRAPS = ["Block"]  # what FSDP wraps one by one in our GPT
@@ -73,8 +72,11 @@ def run(kind: str, job: Job, force: bool = False) -> Path:
     if on_cpu:  # else process 1 works on "cpu:1", a name that torch.load does not know when Trainer resumes
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     state = PartialState(cpu=on_cpu)
-    if whole.mend(out).exists() and not force:
-        raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
+    if os.path.lexists(whole.mend(out)):
+        if not force:
+            raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
+        if not (out / "training.json").is_file():
+            raise CourseError("isto não é um treino, e não vou apagá-lo.", "Use outro out.", where=out)
     asked = {"kind": kind} | asdict(job)
     try:
         with state.main_process_first():
@@ -317,7 +319,7 @@ def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
 
 def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict[str, str]]:
     """The first `rows` of the shard that fit whole, each asked in the phrasing whose turn it is, as in lesson 14."""
-    from afina.data.catalog import prep
+    from afina.data.prep import prep
     from afina.tune import sft
 
     place = _file(job.data)
@@ -345,30 +347,3 @@ def _trainer_folder(work: Path, state: PartialState) -> Path:
 
 
 _ROADS: dict[str, Callable[..., dict]] = {"gpt": _gpt, "bert": _bert, "sft": _sft}
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="afina train",
-        description="Treina como na aula 09 (gpt), 13 (bert) ou 14 (sft). Morto no meio, o mesmo comando continua.",
-        epilog="Em vários processos ou GPUs: accelerate launch --config_file train/accelerate/processes.yaml "
-        "-m afina.cli train gpt --config train/gpt.yaml (ou fsdp.yaml, deepspeed.yaml). "
-        "Em um cluster: sbatch train/job.slurm gpt train/gpt.yaml, ou python train/job_ray.py gpt train/gpt.yaml.",
-    )
-    parser.add_argument("kind", choices=JOBS, help="o que treinar")
-    parser.add_argument("--config", help="YAML com o que muda em relação à aula; os do curso estão em train/")
-    parser.add_argument("--out", help="onde gravar, no lugar do out da configuração")
-    parser.add_argument("--force", action="store_true", help="refaz um treino que já terminou")
-    parser.add_argument("--check", action="store_true", help="só confere a configuração")
-    args = parser.parse_args(argv)
-    job = read_job(args.kind, args.config)
-    if args.out:
-        job = type(job)(**(asdict(job) | {"out": args.out}))
-    if args.check:
-        print(json.dumps(asdict(job), indent=1, ensure_ascii=False))
-        return 0
-    run(args.kind, job, args.force)
-    return 0

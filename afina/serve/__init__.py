@@ -17,10 +17,7 @@ POST /v1/feedback, GET /health; errors as {"error": {"message", "type", "code", 
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,37 +109,3 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def main(argv: list[str]) -> int:
-    """`afina serve`: a checkpoint in a terminal, until Ctrl+C."""
-    parser = argparse.ArgumentParser(
-        prog="afina serve", description="Serve um checkpoint do curso: API como a da OpenAI e página de conversa."
-    )
-    parser.add_argument("checkpoint", help="pasta do modelo, do adaptador ou do classificador")
-    parser.add_argument("--base", help="a base de um adaptador, onde a nota dele não serve")
-    parser.add_argument("--load-in-4bit", action="store_true", help="pesos em 4 bits (NF4)")
-    parser.add_argument("--feedback", type=Path, help="onde guardar as opiniões (padrão: build/serve/feedback.sqlite)")
-    parser.add_argument("--host", default="127.0.0.1", help="endereço (padrão: só esta máquina)")
-    parser.add_argument("--port", type=int, default=8000, help="porta (padrão: 8000; 0 escolhe uma livre)")
-    parser.add_argument("--batch", type=int, default=16, help="respostas escritas juntas (padrão: 16)")
-    parser.add_argument("--queue", type=int, default=64, help="pedidos que podem esperar (padrão: 64)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="segundos por pedido (padrão: 60)")
-    parser.add_argument("--threads", type=int, help="núcleos para o modelo (padrão: 1 para os pequenos)")
-    options = vars(parser.parse_args(argv))
-    print("Carregando o modelo…", flush=True)
-    with serving(options.pop("checkpoint"), show=False, **options) as server:
-        print(f"Página: {server.page}")
-        print(f"API:    {server.base_url}   (chave: {server.api_key})")
-        print(f"Opiniões em {os.path.relpath(server.feedback)}; Ctrl+C encerra.")
-        if not is_loopback(options["host"]):
-            print(
-                "Atenção: outras máquinas alcançam este endereço, e a conversa vai sem cifra. Ponha um proxy com TLS na frente."
-            )
-        sys.stdout.flush()
-        try:
-            assert server.process
-            server.process.wait()
-        except KeyboardInterrupt:
-            print("\nEncerrado.")
-    return 0

@@ -10,12 +10,10 @@ Whoever may write here writes your next training file: read it before you train.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -210,34 +208,3 @@ def _write(path: Path, rows: dict[str, dict]) -> Path | None:
         return None
     write_jsonl(path, rows.values())
     return path
-
-
-def main(argv: list[str]) -> int:
-    """`afina feedback`: 0 done, 1 nothing to write or the validator found errors."""
-    parser = argparse.ArgumentParser(prog="afina feedback", description="As opiniões dadas na página de `afina serve`.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    listing = verbs.add_parser("list", help="conta e mostra as últimas")
-    export = verbs.add_parser("export", help="grava chat.jsonl e dpo.jsonl, conferidos pelo validador")
-    export.add_argument("--out", type=Path, help="pasta (padrão: build/feedback)")
-    for verb in (listing, export):
-        verb.add_argument("--db", type=Path, help="arquivo das opiniões (padrão: build/serve/feedback.sqlite)")
-    args = parser.parse_args(argv)
-    path = args.db or default_path()
-    if not path.is_file():
-        raise CourseError("não há opiniões aqui.", "Elas nascem na página: rode `afina serve CHECKPOINT`.", where=path)
-    store = Feedback(path)
-    if args.verb == "list":
-        rows = store.rows()
-        print(f"{len(rows)} opiniões em {path}")
-        for row in rows[-10:]:
-            mark = {"up": "+", "down": "-"}.get(row["rating"], " ")
-            fixed = f" => {row['correction']!r}" if row["correction"] else ""
-            print(f"{mark} {row['messages'][-1]['content'][:60]!r} -> {row['answer'][:60]!r}{fixed[:70]}")
-        return 0
-    done = store.export(args.out or build_folder() / "feedback")
-    print(done)
-    for report in done.reports:
-        print("\n" + report.text(most=10))
-    if not done.reports:
-        print("Nada a exportar: dê um polegar para cima, ou corrija uma resposta.", file=sys.stderr)
-    return 0 if done.ok else 1

@@ -5,15 +5,9 @@
     for choice in plan(EIGHT_BILLION, "nf4", Traffic(requests_a_day=5_000), measured={"L4": 600}):
         print(choice)
 
-Memory is arithmetic. Speed is not: `measured` is what you saw on that machine, and no default pretends to know it. Prices
-are dated, with their source; one without a source is None, one from second hand says so.
-
-Sources (read on `READ_ON`, in stored copies of the pages):
-  [hf]      huggingface.co/docs/inference-endpoints/support/pricing: dollars an hour of each machine (copy of late 2025)
-  [gateway] docs.aws.amazon.com, "Best Practices for Designing Amazon API Gateway Private APIs", cost optimization
-  [lambda]  docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits: memory and time of a function; its prices were read
-            only at second hand, because the price page fills its tables in the browser
-  [nf4]     Dettmers et al. (2023), "QLoRA", arXiv 2305.14314: 4 bits a weight and, with double quantisation, 0.127 for scales
+Memory is arithmetic. Speed is not: `measured` is what you saw on that machine, and no default pretends to know it. Machines and
+prices, each with its source and date, are those of `afina.prices`. The bytes of NF4 are Dettmers et al.'s (2023, "QLoRA", arXiv
+2305.14314): 4 bits a weight and, with double quantisation, 0.127 for scales.
 """
 
 from __future__ import annotations
@@ -25,15 +19,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from afina import prices
 from afina.errors import CourseError
-from afina.jsonl.cost import dollars
+from afina.prices import HOURS, MACHINES, PRICES, RTX_3080, Machine, Price  # noqa: F401 - lesson 17 has them from here
+from afina.ptbr import decimal, dollars
 
-READ_ON = "2026-11-25"
-HOURS = 730  # in a month
+READ_ON = min(machine.source.read_on for machine in MACHINES if machine.source)
 DAYS = HOURS / 24
 GB = 1e9
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "nf4": (4 + 0.127) / 8}  # of one weight
-FUNCTION_GB, FUNCTION_SECONDS = 10.24, 900  # [lambda]
 # What a process takes besides weights and cache: libraries, the accelerator's own context, activations. A rule of thumb.
 PROCESS_GB, SPARE = 1.0, 0.1
 
@@ -159,53 +153,7 @@ def _bytes_of(precision: str) -> float:
     return BYTES[precision]
 
 
-# --- machines and prices ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine by the hour. `usd_an_hour` None: no price was found, or it is yours."""
-
-    name: str
-    memory_gb: float
-    usd_an_hour: float | None
-    source: str = ""
-
-
-MACHINES = (
-    Machine("CPU, 4 núcleos", 8, 0.134, "hf"),
-    Machine("T4", 14, 0.50, "hf"),
-    Machine("L4", 24, 0.80, "hf"),
-    Machine("L40S", 48, 1.80, "hf"),
-    Machine("A100", 80, 2.50, "hf"),
-    Machine("H200", 141, 5.00, "hf"),
-    Machine("nó de 4 A100", 320, 10.00, "hf"),
-)
-RTX_3080 = Machine("RTX 3080", 10, None)  # the card that the course's first text asks for
-
-
-@dataclass(frozen=True)
-class Price:
-    """One price that is not by the hour. `usd` None: not found. `first_hand`: read in the service's own pages."""
-
-    what: str
-    usd: float | None
-    unit: str
-    first_hand: bool = False
-
-    def __str__(self) -> str:
-        if self.usd is None:
-            return "preço não verificado"
-        value = f"US$ {self.usd:.10f}".rstrip("0").replace(".", ",") if self.usd < 0.01 else dollars(self.usd)
-        return f"{value} por {self.unit}" + ("" if self.first_hand else " (de segunda mão, não verificado)")
-
-
-STORAGE = Price("armazenamento de objetos (S3)", 0.023, "GB e mês")
-GATEWAY = Price("API gateway (HTTP)", 1.00, "milhão de pedidos", first_hand=True)
-FUNCTION_CALL = Price("função (Lambda), chamada", 0.20, "milhão de pedidos")
-FUNCTION_TIME = Price("função (Lambda), tempo", 0.0000166667, "GB e segundo")
-DATABASE = Price("banco de dados gerenciado", None, "mês")
-PRICES = (STORAGE, GATEWAY, FUNCTION_CALL, FUNCTION_TIME, DATABASE)
+# --- traffic and costs ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -247,13 +195,13 @@ class Choice:
         return self.memory.total <= self.machine.memory_gb
 
     def __str__(self) -> str:
-        name, room = self.machine.name, f"{self.memory.total:.1f} de {self.machine.memory_gb:g} GB".replace(".", ",")
+        name, room = self.machine.name, f"{decimal(self.memory.total, 1)} de {self.machine.memory_gb:g} GB"
         if not self.fits:
             return f"{name}: não cabe ({room})"
         if self.machines is None:
             return f"{name}: cabe ({room}); velocidade não medida"
         cost = "preço não verificado"
-        if self.usd_a_month is not None:
+        if self.usd_a_month is not None and self.usd_a_million is not None:
             cost = f"{dollars(self.usd_a_month)} por mês, {dollars(self.usd_a_million)} por milhão de tokens"
         return f"{self.machines} × {name}: {room}, {self.busy:.0%} do tempo ocupada, {cost}"
 
@@ -301,14 +249,13 @@ def function_month(traffic: Traffic, memory_gb: float, answer_seconds: float) ->
 
     CourseError where the service's limits do not allow it.
     """
-    if memory_gb > FUNCTION_GB or answer_seconds > FUNCTION_SECONDS:
-        raise CourseError(
-            f"uma função vai até {FUNCTION_GB:g} GB e {FUNCTION_SECONDS} s, sem GPU: pediram {memory_gb:.1f} GB e {answer_seconds:g} s.",
-            "Use um modelo menor, ou uma máquina por hora.",
-            where="function_month",
-        )
-    each = (FUNCTION_CALL.usd + GATEWAY.usd) / 1e6 + memory_gb * answer_seconds * FUNCTION_TIME.usd
-    return traffic.requests_a_month * each
+    if memory_gb > prices.FUNCTION_GB or answer_seconds > prices.FUNCTION_SECONDS:
+        most = f"{prices.FUNCTION_GB:g} GB e {prices.FUNCTION_SECONDS} s"
+        asked = f"{memory_gb:.1f} GB e {answer_seconds:g} s"
+        remedy = "Use um modelo menor, ou uma máquina por hora."
+        raise CourseError(f"uma função vai até {most}, sem GPU: pediram {asked}.", remedy, where="function_month")
+    call = (prices.FUNCTION_CALL_USD + prices.GATEWAY_USD) / 1e6
+    return traffic.requests_a_month * (call + memory_gb * answer_seconds * prices.FUNCTION_SECOND_USD)
 
 
 def own_month(price_usd: float, watts: float, usd_a_kwh: float, months: int = 36) -> float:

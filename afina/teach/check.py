@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from json import dumps, loads  # bound now: a student's cell may replace what `json` holds
+from typing import Any
 
 BLANK = "ainda em branco: complete a célula de resposta, rode-a, e rode esta de novo"
 MAX_SHOWN = 200  # characters of a value in a message
@@ -74,7 +75,7 @@ def difference(found: object, wanted: object, tolerance: float = 1e-4) -> str:
     return f"esperava {shown(other)}, encontrei {shown(one)}"
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """`value` as str, bytes, int, float, bool, None, list and dict only; anything else becomes the name of its type.
 
     The types are compared exactly: a subclass may carry an `__eq__` of its own.
@@ -95,7 +96,7 @@ def plain(value: object) -> object:
     return f"<{kind.__name__}>"
 
 
-def _same(one: object, other: object, tolerance: float) -> bool:
+def _same(one: Any, other: Any, tolerance: float) -> bool:
     if type(one) in (int, float) and type(other) in (int, float):
         both_nan = one != one and other != other
         return both_nan or one == other or math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)

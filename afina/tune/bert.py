@@ -10,7 +10,6 @@ Source: Devlin et al. (2019), "BERT", arXiv 1810.04805.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -39,6 +38,7 @@ from transformers import (
 )
 
 from afina import compat, whole
+from afina.data.lexicon import SENTIMENTS
 from afina.errors import CourseError
 from afina.ptbr import decimal
 from afina.runtime import SEED, Runtime, course_root
@@ -54,8 +54,6 @@ with compat.no_kernel_warning():
         get_scheduler,
     )
     from transformers.trainer_utils import get_last_checkpoint
-
-SENTIMENTS = ("positivo", "negativo", "neutro")
 
 VOCABULARY = 2_000
 # A BERT of half a million weights. The library's initial spread, 0.02, is meant for 768 columns; 128 learn faster from
@@ -182,7 +180,7 @@ def pretrain(
     model = model or BertForMaskedLM(new_config(tokenizer))
     rows = encode(texts, tokenizer, model.config.max_position_embeddings)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked)
-    return _train(model, rows, collate, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    return _train(model, rows, collate, num_train_epochs=epochs, learning_rate=learning_rate, seed=seed)
 
 
 @torch.no_grad()
@@ -214,7 +212,7 @@ def classifier(
 
     `options` go to the library, such as attn_implementation="eager".
     """
-    if isinstance(source, Path) and not (source / "config.json").is_file():
+    if isinstance(source, Path) and not (whole.mend(source) / "config.json").is_file():
         raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", where=source)
     torch.manual_seed(seed)  # the new head is random
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
@@ -275,22 +273,10 @@ def fine_tune(
         raise CourseError("parada antecipada sem validação.", "Dê também os exemplos de validação.", "fine_tune")
     padding = {"padding": "max_length", "max_length": pad_to} if pad_to else {}
     collate = DataCollatorWithPadding(tokenizer, **padding)
-    return _train(
-        model,
-        rows,
-        collate,
-        held_out,
-        patience,
-        num_train_epochs=epochs,
-        learning_rate=learning_rate,
-        train_sampling_strategy=sampling,
-        seed=seed,
-        checkpoints=checkpoints,
-        save_to=save_to,
-        tokenizer=tokenizer,
-        callbacks=callbacks,
-        **arguments,
-    )
+    arguments |= {"num_train_epochs": epochs, "learning_rate": learning_rate, "train_sampling_strategy": sampling}
+    watched = [*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])]
+    places = {"checkpoints": checkpoints, "save_to": save_to}
+    return _train(model, rows, collate, held_out, bool(patience), tokenizer, watched, **places, seed=seed, **arguments)
 
 
 def _accuracy(prediction) -> dict[str, float]:
@@ -302,18 +288,15 @@ def _train(
     rows,
     collate,
     held_out=None,
-    patience=None,
-    epochs=None,
-    checkpoints=None,
-    save_to=None,
+    best=False,
     tokenizer=None,
     callbacks=(),
+    checkpoints=None,
+    save_to=None,
     **arguments,
 ) -> Tuned:
     """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk that was not asked for."""
     runtime = Runtime.here(show=False)
-    if epochs is not None:
-        arguments["num_train_epochs"] = epochs
     settings = {
         "per_device_train_batch_size": 32,
         "per_device_eval_batch_size": 100,
@@ -321,10 +304,10 @@ def _train(
         "warmup_steps": 0.05,
         "logging_steps": 20,
         "eval_strategy": "epoch" if held_out else "no",
-        "save_strategy": "epoch" if patience else "no",
-        "load_best_model_at_end": bool(patience),
-        "metric_for_best_model": "accuracy" if patience else None,
-        "save_total_limit": 1 if patience else None,
+        "save_strategy": "epoch" if best else "no",
+        "load_best_model_at_end": best,
+        "metric_for_best_model": "accuracy" if best else None,
+        "save_total_limit": 1 if best else None,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
@@ -345,7 +328,7 @@ def _train(
             eval_dataset=held_out,
             data_collator=collate,
             compute_metrics=_accuracy if held_out else None,
-            callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+            callbacks=list(callbacks),
             processing_class=tokenizer if save_to else None,
         )
         trainer.remove_callback(PrinterCallback)
@@ -421,16 +404,3 @@ def write_steps(out: Path, steps: int = 8) -> None:
         whole.write(out, json.dumps({"processes": int(os.environ.get("WORLD_SIZE", "1")), "losses": losses}))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # left open, its threads now and then abort the process at exit
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.tune.bert", description="Alguns passos de treino à mão.")
-    parser.add_argument("--out", required=True, type=Path, help="onde escrever as perdas (JSON)")
-    parser.add_argument("--steps", type=int, default=8, help="passos de 32 exemplos")
-    args = parser.parse_args(argv)
-    write_steps(args.out, args.steps)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

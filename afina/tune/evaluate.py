@@ -16,42 +16,22 @@ from dataclasses import dataclass
 import torch
 
 from afina.data.clean import clean
-from afina.data.synthetic import LEXICON, parse_title
+from afina.data.lexicon import LEXICON
+from afina.data.synthetic import parse_title
 from afina.errors import CourseError
 from afina.tune.load import for_inference
 from afina.tune.rows import Row, prepare
 
 ATTRIBUTES = ("brand", "item", "color", "material", "size", "series")  # those that a title may say
+# what the tables of the lessons call the figures of `judge` and the choices of benchmarks/sft.py
 NAMES = {
-    "brand": "marca",
-    "item": "produto",
-    "color": "cor",
-    "material": "material",
-    "size": "tamanho",
-    "series": "série",
-    "attributes": "atributos",
-    "category": "categoria",
-    "all": "tudo certo",
-    "invented": "inventou",
-    "chrf": "chrF",
-    "held_out_loss": "perda separada",
-    "last_training_loss": "perda de treino",
-    "cpu_seconds": "CPU (s)",
-    "tokens": "tokens",
-    "cut": "cortados",
-    "peak_mb": "pico (MB)",
-    "full": "tudo",
-    "lora": "LoRA",
-    "qlora": "QLoRA",
-    "qlora_words": "QLoRA + palavras",
-    "answer": "só na resposta",
-    "everything": "em tudo",
-    "off": "sem empacotar",
-    "on": "empacotado",
-    "random": "ao acaso",
-    "stratified": "estratificado",
-    "longest": "as mais longas",
-}
+    "brand": "marca", "item": "produto", "color": "cor", "material": "material", "size": "tamanho", "series": "série",
+    "attributes": "atributos", "category": "categoria", "all": "tudo certo", "invented": "inventou", "chrf": "chrF",
+    "held_out_loss": "perda separada", "last_training_loss": "perda de treino", "cpu_seconds": "CPU (s)", "tokens": "tokens",
+    "cut": "cortados", "peak_mb": "pico (MB)", "full": "tudo", "lora": "LoRA", "qlora": "QLoRA",
+    "qlora_words": "QLoRA + palavras", "answer": "só na resposta", "everything": "em tudo", "off": "sem empacotar",
+    "on": "empacotado", "random": "ao acaso", "stratified": "estratificado", "longest": "as mais longas",
+}  # fmt: skip
 _DEPARTMENTS = re.compile("|".join(re.escape(clean(name)) for name in LEXICON["en"]["departments"]))
 _ROOM = 1 << 14  # tokens of one batch
 

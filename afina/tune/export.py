@@ -7,10 +7,8 @@ GGUF: the format of llama.cpp, https://github.com/ggml-org/ggml/blob/master/docs
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -21,45 +19,12 @@ import transformers
 
 from afina import compat, ptbr, whole
 from afina.errors import CourseError
+from afina.runtime import versions_of
 from afina.tune.evaluate import NAMES, finished, generate
 from afina.tune.load import load_base, model_errors
 from afina.tune.quiet import quiet
 from afina.tune.rows import INSTRUCTION
 from afina.tune.templates import ALPACA, MODELFILE
-
-CARD = """\
----
-language: {language}
-license: {licence}
-library_name: {library}
-base_model: {base}
-pipeline_tag: text-generation
-tags: [sft, lora, curso]
----
-
-# {name}
-
-{purpose}
-
-## Dados
-
-{data}
-
-## Receita
-
-{settings}
-
-## Medido
-
-{metrics}
-
-## Limites
-
-{limits}
-
-Feito em {day} com {versions}. Dados e pesos sob {licence}.
-"""
-
 
 # --- one model from two --------------------------------------------------------------------------------------------
 
@@ -108,7 +73,7 @@ def _unpacked(weight: torch.Tensor) -> torch.Tensor:
 
 def save(model, tokenizer, folder: Path, card: str = "") -> Path:
     """Write model (or only its adapter, where it has one), tokenizer and card as a folder of safetensors; whole or not at all."""
-    with whole.new_folder(folder) as aside, quiet():
+    with whole.new_folder(folder, marks=("config.json", "adapter_config.json")) as aside, quiet():
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         (aside / "README.md").unlink(missing_ok=True)  # PEFT's own empty card
@@ -123,7 +88,7 @@ def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = N
     `base` is for one whose base has moved; `load_in_4bit` for one that was trained beside a base in 4 bits, if the same
     logits are wanted; `to_train` for one that goes on learning from where it stopped.
     """
-    folder = Path(folder)
+    folder = whole.mend(folder)
     settings = folder / "adapter_config.json"
     with quiet():
         if not settings.is_file():
@@ -157,31 +122,46 @@ def model_card(
 
     CourseError when a part is empty: a card without data, settings or measurements helps nobody.
     """
-    from afina.runtime import versions_of
-
     empty = [part for part, value in (("data", data), ("settings", settings), ("scores", scores)) if not value]
     if empty or not limits:
         raise CourseError(f"o cartão está sem {', '.join(empty or ['limits'])}.", "Preencha com o que a rodada mediu.")
     columns = list(next(iter(scores.values())))
     head = "| modelo | " + " | ".join(NAMES.get(column, column) for column in columns) + " |"
     rows = ["| " + " | ".join([model, *(_figure(row[c]) for c in columns)]) + " |" for model, row in scores.items()]
-    versions = " · ".join(
-        f"{name} {version}" for name, version in versions_of(("torch", "transformers", "trl", "peft"))
-    )
-    return CARD.format(
-        language=language,
-        licence=licence,
-        library=library,
-        base=base,
-        name=name,
-        purpose=purpose,
-        data=_bullets(data),
-        settings=_bullets(settings),
-        metrics="\n".join([head, "| --- |" + " ---: |" * len(columns), *rows]),
-        limits=limits,
-        day=date.today().isoformat(),
-        versions=versions,
-    )
+    table = "\n".join([head, "| --- |" + " ---: |" * len(columns), *rows])
+    versions = " · ".join(f"{which} {its}" for which, its in versions_of(("torch", "transformers", "trl", "peft")))
+    return f"""\
+---
+language: {language}
+license: {licence}
+library_name: {library}
+base_model: {base}
+pipeline_tag: text-generation
+tags: [sft, lora, curso]
+---
+
+# {name}
+
+{purpose}
+
+## Dados
+
+{_bullets(data)}
+
+## Receita
+
+{_bullets(settings)}
+
+## Medido
+
+{table}
+
+## Limites
+
+{limits}
+
+Feito em {date.today().isoformat()} com {versions}. Dados e pesos sob {licence}.
+"""
 
 
 def _bullets(facts: Mapping[str, object]) -> str:
@@ -309,21 +289,3 @@ def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> l
     prompts = [ALPACA.format(INSTRUCTION, title, "") for title in titles]
     texts = generate(model, tokenizer, prompts, max_new_tokens=tokens)
     return [finished(text, tokenizer.eos_token)[0] for text in texts]
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m afina.tune.export", description="Abre um modelo salvo e descreve.")
-    parser.add_argument("folder", type=Path, help="pasta do modelo ou do adaptador")
-    parser.add_argument("--title", action="append", required=True, help="título a descrever (pode repetir)")
-    parser.add_argument("--tokens", type=int, default=160, help="até quantos tokens novos")
-    args = parser.parse_args(argv)
-    try:
-        print(json.dumps(describe_titles(args.folder, args.title, args.tokens), ensure_ascii=False))
-    except CourseError as error:
-        print(f"erro: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

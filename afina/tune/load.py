@@ -16,7 +16,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from afina import compat
+from afina import compat, whole
 from afina.errors import CourseError
 from afina.runtime import SEED, Runtime
 from afina.tune.quiet import quiet
@@ -143,6 +143,8 @@ def _load_peft(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing
 
 def load_base(model: str | Path, load_in_4bit: bool = False):
     """(model, tokenizer) with transformers alone: float32, or NF4 with double quantisation through bitsandbytes."""
+    if isinstance(model, Path):
+        whole.mend(model)
     runtime = Runtime.here(show=False)
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[runtime.precision]
     here = {"": torch.cuda.current_device()} if runtime.device == "cuda" else runtime.device  # each process its own GPU

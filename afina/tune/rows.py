@@ -136,7 +136,9 @@ def prepare(rows: Sequence[Row], tokenizer, max_seq_length: int, add_eos: bool =
     before = tokenizer(heads, verbose=False)["input_ids"]
     out, cut, dropped = [], 0, 0
     for ids, head, prompt in zip(encoded, before, heads, strict=True):
-        answer = _common(head, ids) if prompt else 0
+        # as far as the two begin with the same ids: tokens may merge across the seam of prompt and answer
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(head, ids, strict=False))
+        answer = sum(1 for _ in same) if prompt else 0
         cut += len(ids) > max_seq_length
         if answer >= max_seq_length:
             dropped += 1
@@ -163,13 +165,3 @@ def check_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> None:
         more = f"; e mais {len(bad) - 5}" if len(bad) > 5 else ""
         forms = " e ".join(f'"{name}"' for name in names) or '"prompt" e "completion", ou "text"'
         raise CourseError("; ".join(bad[:5]) + more + ".", f"Dê a cada linha {forms}, com texto dentro.", where="dados")
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    """How many ids the two begin with in common: tokens may merge across the seam of prompt and answer."""
-    n = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        n += 1
-    return n

@@ -20,34 +20,17 @@ import torch
 from afina import compat, ptbr
 from afina.errors import CourseError
 from afina.runtime import SEED, Runtime
-from afina.tune.load import (  # noqa: F401 (the lessons take from here what loads, prepares and measures)
-    EVERY_MATRIX,
-    LoraSettings,
-    for_inference,
-    lacks_memory,
-    load_base,
-    load_for_sft,
-    model_errors,
-)
-from afina.tune.measure import amdahl, fingerprints, peak_memory_mb, trainable, training_bytes  # noqa: F401
+from afina.tune.load import *  # noqa: F403 (the lessons take from here what loads, prepares and measures)
+from afina.tune.load import lacks_memory
+from afina.tune.measure import *  # noqa: F403
+from afina.tune.measure import peak_memory_mb
 from afina.tune.quiet import quiet
-from afina.tune.rows import (  # noqa: F401
-    INSTRUCTION,
-    NEW_QUESTIONS,
-    QUESTIONS,
-    Prepared,
-    Row,
-    add_instruction_column,
-    add_question_column,
-    choose,
-    formatting_prompts_func,
-    prepare,
-    read_shard,
-)
-from afina.tune.templates import ALPACA  # noqa: F401
+from afina.tune.rows import *  # noqa: F403
+from afina.tune.rows import Prepared, Row, prepare
 
 with compat.no_kernel_warning():
-    import transformers
+    from transformers import PrinterCallback, TrainerCallback
+    from transformers.trainer_utils import get_last_checkpoint
 
 OnStep = Callable[[int, int, float], None]  # step, steps in all, loss
 
@@ -149,7 +132,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     checkpoints: str | Path | None = None,
     save_to: Path | None = None,
-    callbacks: Sequence[transformers.TrainerCallback] = (),
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Trained:
     """Tune `model` in place on `rows` with TRL's SFTTrainer. Same seed and machine: the same losses, bit for bit.
 
@@ -181,8 +164,6 @@ def train(
 
 def run_trainer(trainer, prepared: Prepared, on_step, should_stop, checkpoints) -> Trained:
     """Run a TRL trainer whose rows are `prepared`, from the last checkpoint where there is one."""
-    from transformers.trainer_utils import get_last_checkpoint
-
     on_cpu = Runtime.here(show=False).device == "cpu"
     if (
         on_cpu
@@ -190,7 +171,7 @@ def run_trainer(trainer, prepared: Prepared, on_step, should_stop, checkpoints) 
         for parameter in trainer.model.parameters():
             if parameter.requires_grad and parameter.dtype == torch.bfloat16:
                 parameter.data = parameter.data.float()
-    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.remove_callback(PrinterCallback)
     watch = _Watch(on_step, should_stop)
     trainer.add_callback(watch)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints and Path(checkpoints).is_dir() else None
@@ -204,7 +185,7 @@ def run_trainer(trainer, prepared: Prepared, on_step, should_stop, checkpoints) 
     return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped, watch.skipped, begun)
 
 
-class _Watch(transformers.TrainerCallback):
+class _Watch(TrainerCallback):
     """After each step: tells `on_step` what the trainer logged, then asks `should_stop`; counts skipped steps."""
 
     def __init__(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None):

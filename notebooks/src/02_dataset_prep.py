@@ -326,7 +326,7 @@ print("mudaram de lado:", sum(a != b for a, b in zip(grown, products["split"], s
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-from afina.data.catalog import prep
+from afina.data.prep import prep
 
 out = rt.build / "02_catalogo"
 report = prep(path, out, shard_rows=5_000, force=True)

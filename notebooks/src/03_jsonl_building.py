@@ -28,7 +28,7 @@
 # NBVAL_IGNORE_OUTPUT
 import pandas as pd
 
-from afina.data.catalog import prep
+from afina.data.prep import prep
 
 report = prep(rt.data / "amazon_sample.json.gz", rt.build / "03_catalogo", shard_rows=5_000)
 print(report)
@@ -270,12 +270,12 @@ assert leak_report.leaks == 1
 # %% [markdown]
 # ## 6. O que cada serviço aceita
 #
-# Os limites mudam sem aviso. Por isso moram em uma tabela só, com data e fonte, em `afina/jsonl/limits.py`:
+# Os limites mudam sem aviso. Por isso moram em uma tabela só, com data e fonte, em `afina/prices.toml`:
 
 # %%
-from afina.jsonl.limits import MODELS, READ_ON
+from afina.prices import MODELS
 
-print("tabela lida em", READ_ON)
+print("tabela lida em", min(model.read_on for model in MODELS))
 columns = {
     "modelo": "id",
     "formato": "format",

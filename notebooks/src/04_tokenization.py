@@ -547,7 +547,7 @@ for text in ("O bibliotecário emprestou a bicicleta.", "Que açaí 🦜!"):
 # %%
 import gzip
 
-from afina.data.catalog import prepare
+from afina.data.rows import prepare
 
 catalogue = prepare(gzip.open(rt.data / "amazon_sample.json.gz").read())
 english = [row.content for row in catalogue.rows]

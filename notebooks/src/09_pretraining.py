@@ -597,7 +597,7 @@ except CourseError as error:
 # %%
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from afina.tune.bert import captured_log
+from afina.tune.quiet import captured_log
 
 exported = rt.build / "aula09" / "gpt-pt-no-formato-gpt2"
 with captured_log():  # and its progress bar

@@ -261,7 +261,9 @@ for settings in (LoRASettings(targets=("atencao",)), LoRASettings(rank=200)):
 # **Segunda prova.** A `peft` é a biblioteca que todos usam. Em uma camada de brinquedo, com os mesmos A e B, a mesma semente para o dropout e três passos de AdamW: a saída, e depois os pesos treinados, têm de ser os mesmos, em vários postos e alphas.
 
 # %% id="peft-toy"
-import afina.tune  # noqa: F401, isort: skip (keeps bitsandbytes quiet)
+import logging
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about kernels we do not use
 from peft import LoraConfig, get_peft_model
 
 

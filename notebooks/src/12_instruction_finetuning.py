@@ -232,7 +232,7 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 # %%
 from afina.gpt.model import next_token_loss
 from afina.gpt.weights import to_gpt2
-from afina.tune.bert import captured_log
+from afina.tune.quiet import captured_log
 
 model.cpu()
 inputs, targets = shift(ids, labels)

@@ -221,7 +221,7 @@ print({name: f"{score:.3f}" for name, score in scores["TF-IDF"].items()}, "e o a
 # %%
 from transformers import BertForSequenceClassification
 
-from afina.tune.bert import captured_log
+from afina.tune.quiet import captured_log
 
 with captured_log() as said:
     BertForSequenceClassification.from_pretrained(pretrained, num_labels=3)
@@ -768,17 +768,17 @@ assert torch.allclose(
 import subprocess
 import sys
 
-from afina.tune.bert import main
+from afina.tune.bert import write_steps
 
 one, two = rt.build / "um_processo.json", rt.build / "dois_processos.json"
 two.unlink(missing_ok=True)
 launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
-launch += " --dynamo_backend no --main_process_port 0 -m afina.tune.bert --out"
+launch += " --dynamo_backend no --main_process_port 0 -m afina.cli bert-steps --out"
 done = subprocess.run(
     [sys.executable, *launch.split(), str(two)], capture_output=True, text=True, timeout=240
 )
 assert done.returncode == 0, done.stderr[-2000:]
-assert main(["--out", str(one)]) == 0
+write_steps(one)
 # %%
 alone, together = (json.loads(path.read_text(encoding="utf-8")) for path in (one, two))
 assert (alone["processes"], together["processes"]) == (1, 2)

@@ -28,8 +28,8 @@
 # NBVAL_IGNORE_OUTPUT
 import torch
 
-from afina.data.catalog import prep
-from afina.tune.sft import read_shard
+from afina.data.prep import prep
+from afina.tune.rows import read_shard
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second thread
 out = rt.build / "14_catalogo"
@@ -62,7 +62,7 @@ print(len(shard), "para treinar,", len(unseen), "para medir")
 # O `dtype` se escolhe sozinho: `bfloat16` onde a placa tem, senão `float16`; na CPU, `float32`.
 
 # %%
-from afina.tune.sft import LoraSettings, load_for_sft
+from afina.tune.load import LoraSettings, load_for_sft
 
 base = rt.pick(cpu=rt.models / "llama-base", gpu="unsloth/tinyllama-chat-bnb-4bit")
 max_seq_length = rt.pick(cpu=160, gpu=512)
@@ -130,7 +130,7 @@ def lora_weights(network, r):
 
 
 # %%
-from afina.tune.sft import trainable
+from afina.tune.measure import trainable
 
 tiny = lora_weights(tiny_llama, 16), tiny_llama.num_parameters()
 for name, (learn, every) in (("aqui", trainable(model)), ("TinyLlama", tiny)):
@@ -201,7 +201,7 @@ print(formatted(shard[:1])[0]["text"])
 # O que queremos é a resposta. O pedido é dado: não faz sentido punir o modelo por não adivinhar o título. `prepare` marca com 1 o que conta, e conta também o que não coube:
 
 # %%
-from afina.tune.sft import prepare
+from afina.tune.rows import prepare
 
 row = prepare(formatted(shard[:1]), tokenizer, 512).rows[0]
 answer = [i for i, counts in zip(row["input_ids"], row["completion_mask"], strict=True) if counts]
@@ -231,7 +231,7 @@ print(len(fitting), "de", len(shard), "cabem inteiras")
 # O enunciado pede que o modelo responda **perguntas** sobre um título. Então cada linha do treino pergunta de um jeito, em inglês ou português, em rodízio; a resposta é a mesma descrição.
 
 # %%
-from afina.tune.sft import QUESTIONS, add_question_column
+from afina.tune.rows import QUESTIONS, add_question_column
 
 n_rows = rt.pick(cpu=2_400, gpu=8_000)
 asked = Dataset.from_list(fitting[:n_rows]).map(add_question_column, with_indices=True)
@@ -307,7 +307,8 @@ assert torch.allclose(
 # Depois, a rodada inteira: `on_step` recebe cada passo; dá para mostrar uma barra, ou parar antes.
 
 # %%
-from afina.tune.sft import fingerprints, forecast, peak_memory_mb
+from afina.tune.measure import fingerprints, peak_memory_mb
+from afina.tune.sft import forecast
 
 before = {part: fingerprints(model, part) for part in ("lora_B", "base_layer", "original_module")}
 expected = forecast(model, tokenizer, asked, settings, price_per_hour=2, steps=8)
@@ -364,7 +365,7 @@ print(trained.steps, "passos,", trained.skipped, "pulados")
 from transformers import TextStreamer
 
 from afina.tune.evaluate import generate
-from afina.tune.sft import for_inference
+from afina.tune.load import for_inference
 
 for_inference(model)
 streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -452,7 +453,7 @@ for i in (good.index(True), good.index(False)):
 # Seis formas de perguntar estavam no treino. E as que não estavam?
 
 # %%
-from afina.tune.sft import NEW_QUESTIONS
+from afina.tune.rows import NEW_QUESTIONS
 
 few = titles[:20]
 for question in (*QUESTIONS[::3], *NEW_QUESTIONS):
@@ -512,7 +513,7 @@ print(tables["steps"], "passos,", tables["seeds"], "sementes, medido em", tables
 # Quanto cada jeito precisa guardar? Pesos, um gradiente por peso que aprende, e as duas médias do Adam. (As ativações vêm por cima.) Em bytes:
 
 # %%
-from afina.tune.sft import training_bytes
+from afina.tune.measure import training_bytes
 
 plain = LoraSettings(r=16, alpha=16)
 kinds = {"LoRA": (plain, False), "QLoRA": (plain, True), "QLoRA + palavras": (lora, True)}
@@ -578,7 +579,7 @@ packing.rename(columns=NAMES, index=NAMES).round(2)
 # Ninguém treina com 1,3 milhão de linhas em uma aula. Três cortes: **ao acaso**, **estratificado** por comprimento (partes iguais de dez faixas), ou **as mais longas**, como quem quer "aproveitar" o limite de linhas.
 
 # %%
-from afina.tune.sft import choose
+from afina.tune.rows import choose
 
 lengths = [len(row["content"]) for row in shard]
 for how in ("random", "stratified", "longest"):
@@ -664,7 +665,7 @@ for folder in (adapter_folder, merged_folder):
 import subprocess
 import sys
 
-command = [sys.executable, "-m", "afina.tune.export", str(merged_folder)]
+command = [sys.executable, "-m", "afina.cli", "describe", str(merged_folder)]
 command += ["--title", titles[0], "--tokens", "128"]
 done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=240)
 assert done.returncode == 0, done.stderr[-2000:]
@@ -737,7 +738,7 @@ print((merged_folder / "Modelfile").read_text(encoding="utf-8"))
 # %%
 import time
 
-from afina.tune.sft import amdahl
+from afina.tune.measure import amdahl
 
 start = time.perf_counter()
 prepare(asked, tokenizer, max_seq_length)

@@ -534,12 +534,12 @@ cloud.close()
 # %% [markdown] id="others"
 # ## 13. As mesmas células, em outro serviço
 #
-# O protocolo tem outros donos. Muda o endereço, a chave e o nome do modelo; às vezes, um campo a mais. A tabela mora em `afina/jobs/__init__.py`, com data:
+# O protocolo tem outros donos. Muda o endereço, a chave e o nome do modelo; às vezes, um campo a mais. A tabela mora em `afina/prices.toml`, com data:
 
 # %%
-from afina.jobs import PROVIDERS, READ_ON
+from afina.prices import PROVIDERS
 
-print("lida em", READ_ON)
+print("lida em", min(p.source.read_on for p in PROVIDERS.values()))
 rows = [
     (p.title, p.base_url or "do seu projeto", p.model or "escolha na página", p.note)
     for p in PROVIDERS.values()

@@ -405,7 +405,7 @@ cloud.close()
 # A tabela do curso, com data. Onde está "não achado", não há fonte, e não inventamos:
 
 # %%
-from afina.jsonl.limits import MODELS, READ_ON
+from afina.prices import MODELS
 
 rows = []
 for model in MODELS:
@@ -417,7 +417,7 @@ for model in MODELS:
         form = model.format.removeprefix("bedrock-")
         rows.append((model.id.split(":")[0], form, examples, str(limit), epochs, door))
 columns = ["modelo", "forma", "exemplos", "tokens/exemplo", "épocas (padrão)", "porta"]
-print("lida em", READ_ON)
+print("lida em", min(model.read_on for model in MODELS))
 pd.DataFrame(rows, columns=columns)
 
 # %% [markdown] id="families"

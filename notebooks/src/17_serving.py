@@ -39,7 +39,8 @@ print(*(f"{kind:<9} {pairs[1][0]} → {pairs[1][1]}" for kind, pairs in exam.ite
 from dataclasses import replace
 
 from afina.serve.improve import SETTINGS, as_rows, score
-from afina.tune.sft import LoraSettings, load_for_sft, train
+from afina.tune.load import LoraSettings, load_for_sft
+from afina.tune.sft import train
 
 base = rt.pick(cpu=rt.models / "llama-base", gpu="unsloth/tinyllama-chat-bnb-4bit")
 settings = replace(SETTINGS, max_steps=50, learning_rate=rt.pick(cpu=5e-3, gpu=2e-4))
@@ -188,7 +189,7 @@ print(len(ids), "tokens:", [tokenizer.decode([i]) for i in ids[:9]], "…")
 # %%
 from afina.serve.improve import answers
 from afina.tune.export import reopen
-from afina.tune.sft import load_base
+from afina.tune.load import load_base
 
 pairs = [pair for kind in TAUGHT for pair in exam[kind]]
 people = {"base": load_base(base)[0], "adaptador": reopen(adapter)[0], "fundido": opened}
@@ -496,7 +497,7 @@ assert export.ok
 # Partimos do adaptador que está no ar, e o treinamos de dois modos. **Só as correções**: é o que se tem à mão. **Com ensaio** (aula 12): duas partes de exemplos antigos para uma de correções.
 
 # %%
-from afina.cloud.engine import read_rows
+from afina.cloud.train import read_rows
 from afina.gpt.instruct import mix
 
 corrections = read_rows(export.chat, "openai-chat", tokenizer)

@@ -1,7 +1,7 @@
 """Figures of deck 01: the diagrams of lessons 00 and 01, and charts of what the executed lessons measured."""
 
 from afina.teach import figures
-from workshop.slides import cell_picture, flatter, numbers, said
+from workshop.slides import cell_picture, numbers, said
 
 
 def context_accuracy():
@@ -28,7 +28,7 @@ def attention():
 
 
 PICTURES = {
-    "map": lambda: flatter((figures.course_map(), figures.MAP_ALT), 3.2),
+    "map": lambda: (figures.course_map(), figures.MAP_ALT),
     "pretraining": lambda: (figures.pretraining(), figures.PRETRAINING_ALT),
     "context": context_accuracy,
     "embedding": lambda: (figures.embedding(), figures.EMBEDDING_ALT),
@@ -42,8 +42,8 @@ PICTURES = {
     "attention": attention,
     "transformer": lambda: (figures.transformer(), figures.TRANSFORMER_ALT),
     "stacks": lambda: (figures.stacks(), figures.STACKS_ALT),
-    "fine_tuning": lambda: flatter((figures.fine_tuning(), figures.FINE_TUNING_ALT), 2.0),
-    "decision": lambda: flatter((figures.decision_tree(), figures.DECISION_ALT), 3.6),
-    "methods": lambda: flatter((figures.tuning_methods(), figures.METHODS_ALT), 2.8),
+    "fine_tuning": lambda: (figures.fine_tuning(), figures.FINE_TUNING_ALT),
+    "decision": lambda: (figures.decision_tree(), figures.DECISION_ALT),
+    "methods": lambda: (figures.tuning_methods(), figures.METHODS_ALT),
     "feedback": lambda: (figures.feedback_loop(), figures.FEEDBACK_ALT),
 }

@@ -5,6 +5,7 @@ import json
 
 import pandas as pd
 
+from afina.ptbr import decimal
 from afina.runtime import course_root
 from afina.teach import figures
 from workshop.slides import cell_picture, flatter, said
@@ -56,9 +57,7 @@ def engines():
     found = measured["comparison"]["engines"]
     names = {"afina": "afina prep", "pandas": "pandas", "datasets": "datasets", "naive": "laço em Python"}
     seconds = [found[engine]["wall_s"] for engine in names]
-    labels = [
-        f"{found[engine]['wall_s']:.1f} s · {found[engine]['peak_mb']:.0f} MB".replace(".", ",") for engine in names
-    ]
+    labels = [f"{decimal(found[one]['wall_s'], 1)} s · {decimal(found[one]['peak_mb'], 0)} MB" for one in names]
     told = "; ".join(f"{name}, {label}" for name, label in zip(names.values(), labels, strict=True))
     return bars(
         list(names.values()), seconds, labels, f"Barras com o tempo e a memória de quatro jeitos de limpar: {told}."

@@ -2,6 +2,7 @@
 
 import ast
 
+from afina.ptbr import decimal
 from afina.teach import figures
 from workshop.slides import said
 
@@ -12,7 +13,7 @@ def first_weights():
     rows = [said("07", rf"^{name} +\['(\S+)', '(\S+)', '(\S+)'\] soma")[0:3] for name in names]
     matrix = [[float(share) for share in row] for row in rows]
     figure = figures.heat_map(matrix, names, "", "token olhado", "token que olha")
-    told = "; ".join(f"{name} {', '.join(row)}" for name, row in zip(names, rows, strict=True)).replace(".", ",")
+    told = "; ".join(f"{name} {', '.join(map(decimal, row))}" for name, row in zip(names, matrix, strict=True))
     return figure, f"Mapa de calor três por três dos pesos: {told}. Cada linha soma 1."
 
 
@@ -33,7 +34,7 @@ def cures():
 def bars(losses, color, what):
     fig, ax = figures.figure(height=2.8)
     drawn = ax.barh(list(losses)[::-1], list(losses.values())[::-1], color=color)
-    labels = [f"{loss:.2f}".replace(".", ",") for loss in losses.values()]
+    labels = [decimal(loss) for loss in losses.values()]
     ax.bar_label(drawn, labels[::-1], padding=5, fontsize=13, fontweight="bold")
     ax.set(xlim=(0, 1.15 * max(losses.values())), xticks=[])
     ax.grid(visible=False)

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from afina.gpt.instruct import encode_example, pad_examples, read_instructions
 from afina.gpt.loader import IGNORED
 from afina.gpt.tokenizer import load_tokenizer
+from afina.ptbr import decimal
 from afina.runtime import SEED, course_root
 from afina.teach import figures
 from workshop.slides import cell_picture, flatter, said
@@ -56,7 +57,7 @@ def spam():
     ax.barh([names[name] for name in found.index], found["mean"], color=colors)
     reach = [(found["mean"] - found["min"]).clip(0), (found["max"] - found["mean"]).clip(0)]
     ax.errorbar(found["mean"], range(len(found)), xerr=reach, fmt="none", color=figures.INK, capsize=4)
-    labels = [f"{mean:.2f}".replace(".", ",") for mean in found["mean"]]
+    labels = [decimal(mean) for mean in found["mean"]]
     for row, label in enumerate(labels):
         ax.text(
             max(found["max"].iloc[row], found["mean"].iloc[row]) + 0.02, row, label, va="center", size=13, weight="bold"

@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 
+from afina.ptbr import decimal
 from afina.teach import figures
 from workshop.slides import cell_picture, flatter, said
 
@@ -57,12 +58,12 @@ def swapped():
     drawn = ax.bar(
         range(len(words)), chances, color=[figures.RED if chance < 0.5 else figures.SKY for chance in chances]
     )
-    turned = [f"{chance:.2f}".replace(".", ",") if chance < 0.5 else "" for chance in chances]
+    turned = [decimal(chance) if chance < 0.5 else "" for chance in chances]
     ax.bar_label(drawn, turned, padding=4, fontsize=13, fontweight="bold")
     ax.set_xticks(range(len(words)), words, fontsize=13)
     ax.set(ylabel="chance de “negativo”", ylim=(0, 1.05))
     ax.grid(visible=False, axis="x")
-    told = "; ".join(f"{word} {chance:.2f}" for word, chance in zip(words, chances, strict=True)).replace(".", ",")
+    told = "; ".join(f"{word} {decimal(chance)}" for word, chance in zip(words, chances, strict=True))
     return fig, f"Barras com a chance de negativo quando se esconde cada palavra: {told}."
 
 

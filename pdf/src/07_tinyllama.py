@@ -5,6 +5,7 @@ import json
 
 import pandas as pd
 
+from afina.ptbr import decimal
 from afina.runtime import course_root
 from afina.teach import figures
 from afina.tune.evaluate import NAMES
@@ -28,7 +29,7 @@ def methods():
     losses = {told: found[name]["held_out_loss"]["mean"] for name, told in names.items()}
     fig, ax = figures.figure(height=2.7)
     drawn = ax.barh(list(losses)[::-1], list(losses.values())[::-1], color=figures.BLUE)
-    labels = [f"{loss:.2f}".replace(".", ",") for loss in losses.values()]
+    labels = [decimal(loss) for loss in losses.values()]
     ax.bar_label(drawn, labels[::-1], padding=5, fontsize=13, fontweight="bold")
     ax.set(xlim=(0, 1.15 * max(losses.values())), xticks=[])
     ax.grid(visible=False)

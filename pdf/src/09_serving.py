@@ -7,6 +7,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+from afina.ptbr import number, parse
 from afina.runtime import course_root
 from afina.serve import hosting
 from afina.teach import figures
@@ -24,7 +25,7 @@ def precisions():
     )
     heads = re.findall(r'class="col_heading[^>]*>([^<]+)<', page)
     rows = re.findall(r'class="row_heading[^>]*>([^<]+)<', page)
-    cells = [float(text.replace(".", "").replace(",", ".")) for text in re.findall(r"<td[^>]*>([^<]+)<", page)]
+    cells = [parse(text.replace(".", "")) for text in re.findall(r"<td[^>]*>([^<]+)<", page)]
     table = pd.DataFrame(np.reshape(cells, (len(rows), len(heads))), rows, heads)
     panels = {
         "KB": ("memória, KB", figures.BLUE),
@@ -34,7 +35,7 @@ def precisions():
     fig, axes = figures.figure(height=2.7, columns=3)
     for ax, (name, (title, color)) in zip(axes, panels.items(), strict=True):
         drawn = ax.bar(rows, table[name], 0.6, color=color)
-        ax.bar_label(drawn, [f"{value:,.0f}".replace(",", ".") for value in table[name]], padding=3, fontsize=12)
+        ax.bar_label(drawn, [number(value) for value in table[name]], padding=3, fontsize=12)
         ax.set(title=title, yticks=[], ylim=(0, 1.15 * table[name].max()))
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)

@@ -1,4 +1,4 @@
-# %% [markdown] id="cover" hides="afina.data.clean, afina.data.catalog" seconds=20 memory_mb=2000
+# %% [markdown] id="cover" hides="afina.data.clean, afina.data.rows, afina.data.prep, afina.data.catalog" seconds=20 memory_mb=2000
 # # Tarefa 01 · Limpe o catálogo
 #
 # A loja fechou o ano e mandou o catálogo inteiro: vinte mil produtos, digitados por dez fornecedores em dez sistemas. Há `&eacute;` onde

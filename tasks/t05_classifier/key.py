@@ -5,7 +5,7 @@ from random import Random
 
 import numpy as np
 
-from afina.data.corpora import reviews
+from workshop.make.reviews import reviews
 from workshop.tasks import Hidden, Wrong
 
 TOKENS, WEIGHTS, GOAL = 16_000, 100_000, 0.70

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.cloud import local_cloud
+from afina.cloud.bedrock import Bedrock
+from afina.cloud.store import Store
 
 ASK = [{"role": "user", "content": [{"text": "mouse 3"}]}]
 
@@ -196,6 +198,45 @@ def test_foundation_models_by_region_and_the_training_id_does_not_answer(cloud):
     body = json.dumps({"prompt": "mouse 3", "max_gen_len": 4, "temperature": 0.5})
     answer = cloud.runtime.invoke_model(modelId="meta.llama3-1-8b-instruct-v1:0", body=body)["body"].read()
     assert json.loads(answer)["generation_token_count"] <= 4
+
+
+@pytest.mark.parametrize(
+    ("change", "shown", "phases"),
+    [
+        ({"status": "validating_files"}, "InProgress", ("InProgress", "NotStarted", "NotStarted")),
+        ({"status": "running"}, "InProgress", ("Completed", "Completed", "InProgress")),
+        ({"status": "delivering"}, "InProgress", ("Completed", "Completed", "InProgress")),
+        ({"status": "stopping", "stopped_in": "queued"}, "Stopping", ("Completed", "Stopping", "NotStarted")),
+        ({"status": "cancelled", "stopped_in": "running"}, "Stopped", ("Completed", "Completed", "Stopped")),
+    ],
+)
+def test_the_phases_of_a_job(tmp_path, change, shown, phases):
+    store = Store(tmp_path)
+    job = {
+        "id": "j", "service": "bedrock", "region": "us-east-1", "arn": "arn", "model": BASE, "given": {},
+        "created_at": time.time(), "finished_at": None,
+        "asked": {
+            "jobName": "n", "customModelName": "m", "trainingDataConfig": {"s3Uri": "s3://b/t"}, "roleArn": "r",
+            "outputDataConfig": {"s3Uri": "s3://gone/o"},
+        },
+    }  # fmt: skip
+    store.add("job", "j", job | change)
+    bedrock = Bedrock(store, lambda *_: (404, b""), say=iter, wake=lambda: None)
+
+    def seen():
+        view = bedrock.api.handlers["GetModelCustomizationJob"]({"jobIdentifier": "n"}, "us-east-1")
+        return view["status"], tuple(phase["status"] for phase in view["statusDetails"].values())
+
+    assert seen() == (shown, phases)
+    if change["status"] == "delivering":  # its bucket has gone
+        folder = tmp_path / "jobs" / "j"
+        folder.mkdir(parents=True)
+        table = [{"step": 1, "epoch": 1.0, "train_loss": 2.0, "valid_loss": ""}]
+        (folder / "metrics.json").write_text(json.dumps(table), encoding="utf-8")
+        bedrock.deliver(store.get("job", "j"))
+        assert seen() == ("Failed", ("Completed", "Completed", "Failed")) and store.all("custom_model") == []
+        assert "Could not write the results to s3://gone/" in store.get("job", "j")["error"]["message"]
+    store.close()
 
 
 JSON = st.recursive(

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afina.data import corpora
+from afina.data.lexicon import LEXICON
 from afina.errors import CourseError
 from afina.gpt import classify
 from afina.gpt.classify import (
@@ -91,7 +91,7 @@ def test_the_head_reads_a_token_that_saw_everything():
 
 def bodies(split):
     """One pattern for each body of the lexicon's split: what a message says, whatever is around it and in its slots."""
-    pieces = corpora._PT["messages"]
+    pieces = LEXICON["pt"]["messages"]
     texts = [body.lstrip("*") for kind in NAMES for body in pieces[f"{kind}_{split}"]]
     return [re.compile(re.sub(r"\\{\w+\\}", ".+?", re.escape(text)), re.IGNORECASE) for text in texts]
 

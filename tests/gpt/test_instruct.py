@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afina.data import corpora
 from afina.errors import CourseError
 from afina.gpt import attention, instruct
 from afina.gpt.instruct import (
@@ -42,6 +41,7 @@ from afina.gpt.model import GPT, GPTConfig, next_token_loss
 from afina.gpt.train import Recipe, train
 from afina.gpt.weights import to_gpt2
 from afina.runtime import course_root
+from workshop.make.instructions import instructions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,12 +134,10 @@ def test_the_instruction_decides_the_answer(data):
 
 def test_the_same_seed_gives_the_same_rows():
     clubs = json.loads((course_root() / "data" / "clubes.json").read_text(encoding="utf-8"))
-    rows = list(corpora.instructions(clubs))
-    assert rows == [row for row in corpora.instructions(clubs)]
-    assert rows[:50] != list(corpora.instructions(clubs, 7))[:50]
-    prove_nothing_leaks(
-        {split: [row for row in corpora.instructions(clubs, 7) if row["split"] == split] for split in SPLITS}
-    )
+    rows = list(instructions(clubs))
+    assert rows == [row for row in instructions(clubs)]
+    assert rows[:50] != list(instructions(clubs, 7))[:50]
+    prove_nothing_leaks({split: [row for row in instructions(clubs, 7) if row["split"] == split] for split in SPLITS})
 
 
 def test_labels_are_the_answer_and_its_end(data, tokenizer):

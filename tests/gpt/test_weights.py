@@ -41,6 +41,11 @@ def test_every_matrix_of_a_block_is_a_plain_linear_layer(model):
         assert type(part) is (torch.nn.LayerNorm if "norm" in name else torch.nn.Linear)
 
 
+def test_a_folder_that_a_killed_run_left_aside_is_found(model, tmp_path):
+    save_gpt(model, tmp_path / ".afina-999999999-00000000-old.gpt")
+    assert load_gpt(tmp_path / "gpt").config == SMALL
+
+
 def test_saved_and_loaded_it_is_the_same_and_bad_folders_are_refused(model, tmp_path):
     save_gpt(model, tmp_path)
     again = load_gpt(tmp_path)

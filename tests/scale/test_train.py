@@ -102,6 +102,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     notes.write_text("mine", encoding="utf-8")
     with pytest.raises(CourseError, match="já há outra coisa com este nome"):
         launch.run("gpt", replace(SMALL["gpt"], out=str(tmp_path / "m")))
+    with pytest.raises(CourseError, match="não é um treino, e não vou apagá-lo"):
+        launch.run("gpt", replace(SMALL["gpt"], out=str(notes.parent)), force=True)
     assert notes.read_text(encoding="utf-8") == "mine"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import re
 
 import numpy as np
@@ -147,6 +148,12 @@ def test_the_loop_by_hand_has_the_losses_of_trainer(tokenizer, few):
     rows = bert.labelled_rows(few, tokenizer, model)
     by_hand = bert.train_by_hand(model, rows, DataCollatorWithPadding(tokenizer), 1e-3)
     assert by_hand == pytest.approx([row["loss"] for row in tuned.history if "loss" in row], abs=1e-5)
+
+
+def test_some_steps_by_hand_are_written(tmp_path):
+    bert.write_steps(tmp_path / "losses.json", steps=2)
+    told = json.loads((tmp_path / "losses.json").read_text(encoding="utf-8"))
+    assert told["processes"] == 1 and len(told["losses"]) == 2
 
 
 def test_the_lesson_teaches_the_package_loop():

@@ -47,6 +47,20 @@ def test_merged_reopened_and_gguf_say_the_same(tuned, tokenizer, tmp_path, four_
     assert not [name for name in files if name.endswith((".bin", ".pt", ".partial", "README.md"))]
 
 
+def test_a_folder_survives_a_kill_between_two_renames_and_a_stranger_s_is_left_alone(tuned, tokenizer, tmp_path):
+    folder = export.save(tuned[False], tokenizer, tmp_path / "adapter", card="# Eu")
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# Eu"
+    folder.rename(tmp_path / ".afina-999999999-00000000-old.adapter")  # as where a system cannot swap two names
+    model, _ = export.reopen(folder)
+    assert model.peft_config and [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    notes = tmp_path / "mine" / "notes.txt"
+    notes.parent.mkdir()
+    notes.touch()
+    with pytest.raises(CourseError, match="não vou apagar nada"):
+        export.save(tuned[False], tokenizer, notes.parent)
+    assert notes.exists()
+
+
 def test_gguf_holds_what_llama_cpp_asks_for(tuned, tokenizer, tmp_path):
     import gguf
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from afina.data.corpora import reviews
 from afina.ptbr import decimal, general, number
 from afina.runtime import SEED, course_root
 from afina.tune.bert import masked_accuracy, pretrain, read_reviews, train_tokenizer
 from afina.tune.export import save
+from workshop.make.reviews import reviews
 
 HELD_OUT = 500  # the last unlabelled reviews measure the encoder; it never trains on them
 LINKS = ("também.", "além disso", "E tem mais", "Do mesmo jeito")  # they join two opinions that agree
@@ -38,7 +38,7 @@ fora de resenhas como estas, ele não sabe português.
 
 ## Dados
 
-- {simple} resenhas fáceis, sem rótulo, de `afina.data.corpora.reviews` com as sementes {seeds}: duas opiniões
+- {simple} resenhas fáceis, sem rótulo, de `workshop.make.reviews.reviews` com as sementes {seeds}: duas opiniões
   iguais, sem negação
 - {all} textos ao todo na segunda etapa: as fáceis, as 11.500 primeiras resenhas sem rótulo de
   `data/reviews.jsonl.gz` e os textos de treino, sem os rótulos

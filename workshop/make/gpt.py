@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from afina import whole
-from afina.data.corpora import Draw, messages, prose
+from afina.data.shop import Draw
 from afina.gpt.generate import generate
 from afina.gpt.loader import read_documents
 from afina.gpt.model import GPT, GPTConfig
@@ -26,6 +26,8 @@ from afina.gpt.train import Recipe, evaluate, train, whole_documents
 from afina.gpt.weights import save_gpt
 from afina.ptbr import decimal, number, percent
 from afina.runtime import SEED, build_folder, course_root, progress
+from workshop.make.messages import messages
+from workshop.make.prose import prose
 
 EXTRA_SEEDS = (1, 2, 3, 4, 5, 6)  # prose and messages made again with these, beside what is in data/
 HELD_OUT = 500  # reviews
@@ -185,7 +187,7 @@ def make_gpt_pt(folder: Path, recipe: Recipe = RECIPE) -> dict[str, float]:
         losses="\n".join(f"| {kind} | {decimal(x, 3)} | {decimal(math.exp(x))} |" for kind, x in losses.items()),
         copies=", ".join(f"{kind} {percent(share)}" for kind, share in right.items()),
     )
-    with whole.new_folder(folder) as aside:
+    with whole.new_folder(folder, marks=("config.json",)) as aside:
         save_gpt(model, aside)
         save_tokenizer(tokenizer, aside / "tokenizer.json")
         whole.write(aside / "README.md", card)

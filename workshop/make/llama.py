@@ -18,11 +18,12 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from afina.data import shop
+from afina.data.shop import ATTRIBUTES, shop_products
 from afina.ptbr import decimal, number
 from afina.runtime import SEED, course_root, progress
 from afina.tune.export import save
 from afina.tune.templates import LLAMA_CHAT
+from workshop.make.documents import COMMON_WORDS, shop_documents
 
 LLAMA_VOCABULARY = 1_536
 LLAMA_STEPS, LLAMA_BATCH = 3_000, 20
@@ -52,7 +53,7 @@ português. Serve para aprender *fine-tuning* sem rede: fora de produtos como es
 
 ## Dados
 
-{documents} documentos de `afina.data.shop.documents`, semente 1: 40 % fichas (título e atributos), 30 % perguntas sobre um
+{documents} documentos de `workshop.make.documents.shop_documents`, semente 1: 40 % fichas (título e atributos), 30 % perguntas sobre um
 título, 30 % historinhas e conversas de loja. Só títulos da divisão de treino, e **nenhuma descrição de produto**: escrever
 descrições é o que as aulas ensinam a ele. O tokenizador (BPE de bytes) viu os mesmos textos e uma lista de palavras comuns.
 
@@ -76,7 +77,7 @@ Um teste do curso confere estes números. Dados e pesos sob CC BY 4.0.
 
 def llama_tokenizer(documents: Iterable[str], vocabulary: int = LLAMA_VOCABULARY) -> PreTrainedTokenizerFast:
     """A byte-level BPE that opens each text with <s>, and knows </s>, <pad> and the chat form above."""
-    words, draw = shop.COMMON_WORDS, random.Random(SEED)
+    words, draw = COMMON_WORDS, random.Random(SEED)
     everyday = (" ".join(draw.choice(words) for _ in range(50)) for _ in range(3_000))
     bpe = ByteLevelBPETokenizer()
     special = ["<s>", "</s>", "<pad>"]
@@ -141,9 +142,9 @@ def copy_accuracy(
 ) -> dict[str, float]:
     """Share of attributes that the model says exactly when a title of `split` and "Name:" are the prompt, by attribute."""
     model.eval()
-    probes: dict[str, list[tuple[list[int], str]]] = {name: [] for name in shop.ATTRIBUTES}
-    for title, product in itertools.islice(shop.shop_products(SEED, split), products):
-        for name in shop.ATTRIBUTES:
+    probes: dict[str, list[tuple[list[int], str]]] = {name: [] for name in ATTRIBUTES}
+    for title, product in itertools.islice(shop_products(SEED, split), products):
+        for name in ATTRIBUTES:
             if value := getattr(product, name):
                 probes[name].append((tokenizer(f"{title}\n{name.capitalize()}:")["input_ids"], f" {value}."))
     return {name: _said_exactly(model, tokenizer, rows) for name, rows in probes.items()}
@@ -168,7 +169,7 @@ def _said_exactly(model, tokenizer, rows: list[tuple[list[int], str]]) -> float:
 
 def pretrain_llama(steps: int = LLAMA_STEPS, batch: int = LLAMA_BATCH, seed: int = SEED, **sizes):
     """(model, tokenizer, tokens seen): a Llama from random weights on the shop's documents; `sizes` override LLAMA_SIZES."""
-    documents = list(shop.documents(steps * batch // 2))  # two epochs
+    documents = list(shop_documents(steps * batch // 2))  # two epochs
     tokenizer = llama_tokenizer(documents[:5_000])
     rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(documents)["input_ids"]]
     torch.manual_seed(seed)
@@ -201,7 +202,7 @@ def make_llama(folder: Path, steps: int = LLAMA_STEPS) -> float:
     start = time.process_time()
     model, tokenizer, tokens = pretrain_llama(steps)
     seconds = time.process_time() - start
-    loss = held_out_loss(model, tokenizer, list(shop.documents(500, seed=SEED, split="test")))
+    loss = held_out_loss(model, tokenizer, list(shop_documents(500, seed=SEED, split="test")))
     copies = copy_accuracy(model, tokenizer)
     figures = {
         "weights": number(model.num_parameters()),

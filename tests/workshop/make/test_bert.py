@@ -7,7 +7,7 @@ from transformers import BertForMaskedLM, BertTokenizerFast
 
 from afina.runtime import course_root
 from afina.tune import bert
-from workshop.make.bert import HELD_OUT, bert_texts
+from workshop.make.bert import BERT_CARD, HELD_OUT, bert_texts
 
 FOLDER = course_root() / "models" / "bert-pt"
 
@@ -38,3 +38,8 @@ def test_pretraining_never_sees_what_is_measured():
     for split in ("validation", "test_templates", "test_adjectives"):
         evaluated.update(bert.read_reviews(split)[0])
     assert easy and set(easy) <= set(everything) and not evaluated & set(everything)
+
+
+def test_the_card_is_the_builder_s():
+    form = re.sub(r"\\{\w+\\}", ".+?", re.escape(BERT_CARD))
+    assert re.fullmatch(form, (FOLDER / "README.md").read_text(encoding="utf-8"), re.S)

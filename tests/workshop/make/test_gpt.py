@@ -46,3 +46,8 @@ def test_gpt_pt_never_read_what_it_is_measured_on(texts):
     for name in ("reviews.jsonl.gz", "messages.jsonl.gz"):
         evaluated.update(row["text"] for row in making._rows(name) if row["split"] not in ("train", "unlabelled"))
     assert training_texts and not evaluated & set(training_texts)
+
+
+def test_the_card_is_the_builder_s():
+    form = re.sub(r"\\{\w+\\}", ".+?", re.escape(making.CARD))
+    assert re.fullmatch(form, (FOLDER / "README.md").read_text(encoding="utf-8"), re.S)

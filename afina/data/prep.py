@@ -1,0 +1,345 @@
+"""The catalogue engine: raw JSON lines to clean, deduplicated, split shards, in bounded memory (`afina prep`).
+
+    file(s) ─▶ blocks of whole lines ─▶ prepare(block) in two processes ─▶ duplicates out ─▶ shards, in order ─▶ manifest
+
+`prepare` is the whole pipeline for one block. From the blocks to the rows without duplicates leads a road: the local one is here,
+another can be handed in. The folder OUT is whole or absent: what is written stands aside until nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import importlib.metadata
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from afina import whole
+from afina.data.account import REASONS, Broken, PrepReport, RowBatch, damage_notes
+from afina.data.folder import ShardWriter, describe, is_ready, read_manifest, report_of, to_parquet, write_manifest
+from afina.data.reading import Damaged, read_blocks
+from afina.data.rows import Table, encode_rows, prepare, sketch_rows
+from afina.data.split import SHARES, SPLITS, assign_splits
+from afina.errors import CourseError
+from afina.ptbr import number, plural
+from afina.runtime import progress as progress_bar
+
+if TYPE_CHECKING:
+    from afina.data.near import NearDuplicates
+
+FORMATS = ("jsonl", "parquet")
+BLOCK_BYTES = 1 << 19  # fits a processor's cache: larger blocks are slower
+_IN_FLIGHT = 8  # blocks between reader and writer
+_SMALL_BYTES = 8 << 20  # below this, starting two processes takes longer than the work
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+# From files to batches in the order of the input: (files, shares, index of near-duplicates, folder for scratch files, notes for the
+# report). The scratch files are gone at the end.
+Road: TypeAlias = (
+    "Callable[[Sequence[Path], Sequence[float], NearDuplicates | None, Path, list[str]], Iterator[RowBatch]]"
+)
+
+
+# --- the whole run ---------------------------------------------------------------------------------------------------
+
+
+def prep(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    shard_rows: int = 100_000,
+    formats: Sequence[str] = FORMATS,
+    shares: Sequence[float] = SHARES,
+    strict: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    road: Road | None = None,
+    near_duplicates: float | None = None,
+    progress: bool = True,
+    force: bool = False,
+) -> PrepReport:
+    """Clean, deduplicate, split and shard the catalogue `inputs` (files or patterns, plain or gzip) into the folder `out`.
+
+    Writes `<split>-<number>.jsonl` and `.parquet` with uid, title and content, and `manifest.json`. An `out` that an
+    equal call completed is reported and left as it is, unless `force`. `workers` is the number of processes (1: this
+    one); `ray` the address of a Ray cluster that does the work instead ("auto" finds one), `road` any other way to do it.
+    `near_duplicates`, a Jaccard similarity from 0.5 to 1, also drops rows that say almost what an earlier kept row says
+    (`afina.data.near`); it costs about 2 KB of memory a row. Broken lines are counted and reported; with `strict` the
+    first one raises. Raises CourseError, also where no row at all is kept; `out` is then as it was before.
+    """
+    started = time.perf_counter()
+    out = Path(out)
+    _check(shard_rows, formats, workers, near_duplicates)
+    assign_splits((), shares)  # refuses bad shares before anything is touched
+    if ray:
+        road = partial(_installed_road("ray"), ray)
+    settings: dict = {"shard_rows": shard_rows, "formats": sorted(formats), "shares": list(shares)}
+    if near_duplicates is not None:
+        settings["near_duplicates"] = near_duplicates
+    with _explained(out):
+        files = _files(inputs, out)
+        head = describe(files, settings)
+        interrupted = whole.interrupted(out)
+        old = read_manifest(whole.mend(out))  # refuses a folder that is not ours
+        if old and not force and is_ready(out, old, head, strict):
+            return report_of(out, old)
+        report, near = PrepReport(str(out)), None
+        if interrupted:
+            report.notes.append("Uma execução anterior foi interrompida: descartei o que ela deixou e comecei de novo.")
+        if near_duplicates is not None:
+            from afina.data.near import NearDuplicates
+
+            near = NearDuplicates(near_duplicates)
+            report.dropped["near_duplicate"] = 0
+        total = sum(path.stat().st_size for path in files)
+        workers = workers or (1 if total < _SMALL_BYTES or road else min(2, os.cpu_count() or 1))
+        with whole.new_folder(out) as made:
+            with _worker_pool(workers) as pool:
+                way = road or partial(_local_road, pool)
+                batches = way(files, shares, near, made, report.notes)
+                shards = _write(batches, made, report, shard_rows, strict, total if progress else None)
+                if not report.kept:
+                    raise _nothing_kept(report, files)
+                report.shards = _in_formats(made, shards, formats, pool)
+            report.seconds = time.perf_counter() - started
+            write_manifest(made, report, head)
+    return report
+
+
+def _write(
+    batches: Iterable[RowBatch], folder: Path, report: PrepReport, shard_rows: int, strict: bool, total: int | None
+) -> list[dict]:
+    writers = {split: ShardWriter(folder, split, shard_rows) for split in SPLITS}
+    started = time.perf_counter()
+    with contextlib.ExitStack() as at_the_end:
+        for writer in writers.values():
+            at_the_end.callback(writer.let_go)
+        bar = None
+        if total is not None:
+            bar = at_the_end.enter_context(progress_bar(desc="catálogo", total=total, unit="B"))
+        for batch in batches:
+            if strict and batch.broken:
+                bad = batch.broken[0]
+                raise CourseError(
+                    f"{bad.reason}.", "Corrija a linha, ou rode sem --strict.", f"{bad.file}, linha {bad.line}"
+                )
+            report.count(batch)
+            for split, rows in batch.rows.items():
+                writers[split].add(rows)
+            if bar is not None:
+                speed = report.read / (time.perf_counter() - started)
+                bar.set_postfix_str(f"{number(speed)} linhas/s", refresh=False)
+                bar.update(batch.moved)
+        for writer in writers.values():
+            writer.close()
+    return [shard for writer in writers.values() for shard in writer.done]
+
+
+def _in_formats(
+    folder: Path, shards: list[dict], formats: Sequence[str], pool: ProcessPoolExecutor | None
+) -> list[dict]:
+    if "parquet" not in formats:
+        return shards
+    twins = list((pool.map if pool else map)(partial(to_parquet, folder), shards))
+    if "jsonl" in formats:
+        return shards + twins
+    for shard in shards:
+        (folder / shard["file"]).unlink()
+    return twins
+
+
+def _nothing_kept(report: PrepReport, files: Sequence[Path]) -> CourseError:
+    """A run that kept nothing is a failure: how many lines there were, and what was wrong with the first."""
+    lost = [f"{number(lines)} {REASONS[reason]}" for reason, lines in report.dropped.items() if lines]
+    problem = f"nenhuma linha foi aproveitada, de {plural(report.read, 'lida')}"
+    problem += f" ({', '.join(lost)})" * bool(lost)
+    problem += "".join(f"; {bad.file}, linha {bad.line}: {bad.reason}" for bad in report.broken[:1])
+    problem += "".join(f"; {text.removesuffix('.')}" for text in report.damaged)
+    return CourseError(
+        f"{problem}.", "Cada linha deve ser um objeto JSON com uid, title e content, em texto.", files[0]
+    )
+
+
+def _installed_road(name: str) -> Callable[..., Iterator[RowBatch]]:
+    """A road by its name: who brings one registers it as an entry point, so that no module of an extra is named here."""
+    found = list(importlib.metadata.entry_points(group="afina.roads", name=name))
+    if not found:
+        raise CourseError(
+            "esta instalação não sabe usar um cluster.", "Instale com `pip install 'afina[cluster]'`.", f"--{name}"
+        )
+    return found[0].load()
+
+
+def _check(shard_rows: int, formats: Sequence[str], workers: int | None, near_duplicates: float | None) -> None:
+    if near_duplicates is not None and not 0.5 <= near_duplicates <= 1:
+        raise CourseError(
+            f"{near_duplicates:g} não serve como limiar de quase iguais.",
+            "Use de 0.5 (metade dos trechos em comum) a 1 (todos); 0.8 é um bom começo.",
+            "near_duplicates",
+        )
+    if shard_rows < 1:
+        raise CourseError("um fragmento precisa de pelo menos uma linha.", "Use, por exemplo, 100000.", "shard_rows")
+    if workers is not None and workers < 1:
+        raise CourseError("é preciso pelo menos um processo.", "Use 1 ou mais, ou deixe o padrão.", "workers")
+    if not formats or isinstance(formats, str) or set(formats) - set(FORMATS):
+        raise CourseError(f"não conheço {formats!r}.", 'Escolha entre "jsonl" e "parquet", ou os dois.', "formats")
+
+
+def _files(inputs: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
+    """The input files in order; patterns such as `dados/*.json.gz` are opened here, for shells that do not."""
+    found: list[Path] = []
+    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        matches = [Path(item)] if Path(item).exists() else [Path(name) for name in sorted(glob.glob(str(item)))]
+        found += matches or [Path(item)]  # let the opening say what is wrong with a plain name
+    if not found:
+        raise CourseError("nenhum arquivo de entrada.", "Dê pelo menos um arquivo JSON Lines.", "afina prep")
+    for path in found:
+        if Path(os.path.realpath(out)) in Path(os.path.realpath(path)).parents:  # resolve() gives up on a loop of links
+            raise CourseError("a entrada está dentro da pasta de saída.", "Escolha outra pasta de saída.", path)
+    return found
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """The system's errors as one sentence for a person."""
+    try:
+        yield
+    except OSError as error:
+        aside = ".afina-" in str(error.filename)  # the name that the folder has until it is whole is nobody's business
+        where = error.filename if error.filename and not aside else out
+        if error.errno in _NO_SPACE:
+            problem, remedy, where = "acabou o espaço em disco.", "Libere espaço ou escolha outra pasta com --out.", out
+        elif isinstance(error, FileNotFoundError):
+            problem, remedy = "não encontrei este arquivo.", "Confira o nome e a pasta."
+        elif isinstance(error, PermissionError):
+            problem, remedy = "sem permissão para ler ou gravar aqui.", "Mude as permissões ou escolha outra pasta."
+        elif isinstance(error, (IsADirectoryError, NotADirectoryError)):
+            problem, remedy = "esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."
+        else:
+            problem, remedy = f"o sistema recusou: {error.strerror or error}.", "Confira o disco e o caminho."
+        raise CourseError(problem, remedy, where) from error
+
+
+# --- the local road: reader, two workers, duplicates out, all in file order ------------------------------------------
+
+
+class _Packed(NamedTuple):
+    """What a worker gives back of a block: the account, in a table that keeps no rows, and those encoded, which is smaller.
+
+    `sketches` is empty where near-duplicates may stay.
+    """
+
+    table: Table
+    lines: list[bytes]
+    sums: list[int]
+    sketches: list
+
+
+def _pack(block: bytes, shares: Sequence[float], near: bool) -> _Packed:
+    table = prepare(block, shares)
+    packed = _Packed(table, *encode_rows(table), sketch_rows(table) if near else [])
+    table.rows, table.line = [], []
+    return packed
+
+
+def _local_road(
+    pool: ProcessPoolExecutor | None,
+    files: Sequence[Path],
+    shares: Sequence[float],
+    near: NearDuplicates | None,
+    scratch: Path,
+    notes: list[str],
+) -> Iterator[RowBatch]:
+    seen: set[int] = set()  # hashes, not texts: 100 MB per million rows
+    lines_of: Counter[Path] = Counter()
+    problems: dict[Path, str] = {}
+    pack = partial(_pack, shares=shares, near=near is not None)
+    for path, moved, packed in _packed_in_order(_all_blocks(files, problems), pack, pool):
+        table, rows, sums, sketches = packed
+        batch = RowBatch(read=table.read, dropped=table.dropped, moved=moved)
+        batch.broken = [Broken(str(path), lines_of[path] + line, reason) for line, reason in table.broken]
+        lines_of[path] += table.read
+        columns = (table.key, table.split, rows, sums, sketches or repeat(None, len(rows)))
+        for key, split, row, checksum, sketch in zip(*columns, strict=True):
+            if key in seen:
+                batch.dropped["duplicate"] += 1
+                continue
+            seen.add(key)
+            if near and near.repeats(sketch):
+                batch.dropped["near_duplicate"] += 1
+            else:
+                batch.add(split, row, checksum)
+        yield batch
+    yield RowBatch(damaged=damage_notes(problems, lines_of))
+
+
+def _all_blocks(files: Sequence[Path], problems: dict[Path, str]) -> Iterator[tuple[Path, int, bytes]]:
+    for path in files:
+        before = 0
+        try:
+            for block, position in read_blocks(path, BLOCK_BYTES):
+                yield path, position - before, block
+                before = position
+        except Damaged as error:
+            problems[path] = str(error)
+
+
+def _packed_in_order(
+    blocks: Iterable[tuple[Path, int, bytes]], pack: Callable[[bytes], _Packed], pool: ProcessPoolExecutor | None
+) -> Iterator[tuple[Path, int, _Packed]]:
+    if pool is None:
+        for path, moved, block in blocks:
+            yield path, moved, pack(block)
+        return
+    waiting: deque = deque()
+    for path, moved, block in blocks:
+        waiting.append((path, moved, pool.submit(pack, block)))
+        if len(waiting) > _IN_FLIGHT:  # bounded: the reader does not run ahead of the workers
+            path, moved, result = waiting.popleft()
+            yield path, moved, result.result()
+    for path, moved, result in waiting:
+        yield path, moved, result.result()
+
+
+@contextlib.contextmanager
+def _worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """`spawn` on every system: the same everywhere, and safe beside the threads of a notebook. One worker is no pool."""
+    if workers == 1:
+        yield None
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise CourseError(
+            "um dos processos de trabalho terminou de repente (memória cheia, talvez).",
+            'Rode de novo com workers=1; em um script seu, chame prep dentro de `if __name__ == "__main__":`.',
+            where="afina prep",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:  # a killed parent cannot tell us
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()

@@ -1,0 +1,126 @@
+"""The fast lane: lines of the usual shapes, decoded by msgspec into typed structs, which is most of the checking.
+
+A few counts over a block of lines do the rest. Any line that this lane refuses or doubts, and any with tools or pictures,
+goes to the patient lane: the rules of `chat.py` and `bedrock.py`, on the line as `read.py` parses it, ten times slower. The
+lanes agree: a property test gives both the same lines and compares the reports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from afina.jsonl.formats import Format
+
+_BEFORE_COLON = [int.from_bytes(pair, "little") for pair in (b'":', b" :", b"\t:", b"\r:")]
+_SPACED_COLON = re.compile(rb'"\s+:')
+_MOST_SHAPES = 4096
+
+
+@dataclass(slots=True)
+class Group:
+    """The lines of a block that have one shape: what is good of them, a column a speaker's turn."""
+
+    roles: Sequence[str]
+    keys: int  # of JSON, in each line
+    places: Sequence[int]
+    texts: Sequence[Sequence[str]]  # a row a line
+    rows: list
+    columns: Sequence[Sequence[str]] = ()
+
+
+class FastLane:
+    """Sorts the lines of a block into those that are good and those that the rules must look at."""
+
+    def __init__(self, form: Format):
+        self.form = form
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(form.row).decode
+        self.shapes: dict[tuple, tuple[list[str], int] | None] = {}
+
+    def sort(self, lines: list[bytes]) -> tuple[list[Group], set[int]]:
+        """(good lines by shape, places of the others)."""
+        groups, patient = self._decode(lines)
+        patient += self._keys_doubted(lines, groups, len(patient))
+        doubted = set(patient)
+        for group in groups:
+            doubted |= self._doubt_texts(group, doubted)
+        return [group for group in groups if group.places], doubted
+
+    def _decode(self, lines: list[bytes]) -> tuple[list[Group], list[int]]:
+        patient: list[int] = []
+        found: dict[tuple, tuple[list, list, list]] = {}  # shape -> (places, texts, rows)
+        decode, shape_of = self.decode, self.form.shape
+        for place, line in enumerate(lines):
+            try:
+                row = decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                patient.append(place)
+                continue
+            shape, texts = shape_of(row)
+            group = found.get(shape)
+            if group is None:
+                group = found[shape] = ([], [], [])
+            group[0].append(place)
+            group[1].append(texts)
+            group[2].append(row)
+        groups = []
+        for shape, group in found.items():
+            known = self._learn(shape)
+            if known is None:
+                patient += group[0]
+            else:
+                groups.append(Group(*known, *group))
+        return groups, patient
+
+    def _learn(self, shape: tuple) -> tuple[list[str], int] | None:
+        """(roles, keys) of a shape, or None for one that the rules must look at."""
+        if shape not in self.shapes:
+            if len(self.shapes) > _MOST_SHAPES:  # conversations of ever other lengths: forget rather than grow
+                self.shapes.clear()
+            self.shapes[shape] = self.form.roles(shape)
+        return self.shapes[shape]
+
+    def _keys_doubted(self, lines: list[bytes], groups: list[Group], refused: int) -> list[int]:
+        """Places of lines that may repeat a key, or that have weights: another number of keys than their shape has.
+
+        A key ends in `":`; inside a text a quote is escaped, so there it reads `\\":`. One count over the whole block
+        clears it when it is as expected; a blank before a colon, or a refused line in the block, costs a closer look.
+        """
+        if not refused:
+            text = b"\n".join(lines)
+            # Pairs of bytes as 16-bit numbers, from the first byte and from the second: a search for two bytes at once.
+            views = [np.frombuffer(text, "<u2", (len(text) - start) // 2, start) for start in (0, 1)]
+            found, *spaced = (sum(np.count_nonzero(view == pair) for view in views) for pair in _BEFORE_COLON)
+            if found == sum(group.keys * len(group.places) for group in groups) and not any(spaced):
+                return []
+        doubts = []
+        for group in groups:
+            for place, row in zip(group.places, group.rows, strict=True):
+                line = lines[place]
+                keys = line.count(b'":') - line.count(b'\\":')
+                if keys != group.keys + self.form.extra(row) or _SPACED_COLON.search(line):
+                    doubts.append(place)
+        return doubts
+
+    def _doubt_texts(self, group: Group, doubted: set[int]) -> set[int]:
+        """Fill the columns of a group without its doubtful lines; return the places of those with a doubtful text."""
+        words = self.form.doubtful
+        found: set[int] = set()
+        group.columns = list(zip(*group.texts, strict=True))
+        for role, column in zip(group.roles, group.columns, strict=True):
+            if any(map(str.isspace, column)):
+                found.update(place for place, text in zip(group.places, column, strict=True) if text.isspace())
+            if words and role != "assistant" and any(map("\n".join(column).__contains__, words)):
+                pairs = zip(group.places, column, strict=True)
+                found.update(place for place, text in pairs if any(word in text for word in words))
+        if found or not doubted.isdisjoint(group.places):
+            rows = zip(group.places, group.texts, strict=True)
+            good = [(place, texts) for place, texts in rows if place not in doubted and place not in found]
+            group.places, group.texts = [place for place, _ in good], [texts for _, texts in good]
+            group.columns = list(zip(*group.texts, strict=True))
+        return found
