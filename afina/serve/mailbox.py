@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from afina.chat.batch import Desk, answer_forever
 from afina.chat.checkpoint import Checkpoint
 from afina.chat.turn import END
-from afina.tune.bert import predict
 
 
 class Mailbox:
@@ -81,6 +80,8 @@ def start(checkpoint: Checkpoint, desk: LoopDesk, batch: int) -> threading.Threa
 
 def classify_forever(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
     """The work of a classifier's thread: it has no rounds, and all texts that wait together go through it together."""
+    from afina.tune.bert import predict  # with the Trainer: a second and 80 MB that a chat model can do without
+
     while True:
         texts = desk.take(batch, wait=True)
         try:

@@ -37,7 +37,6 @@ from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
 from afina.serve.feedback import Feedback
 from afina.serve.mailbox import Classified, LoopDesk, Mailbox, start
-from afina.tune.bert import encode
 
 BODY_LIMIT = 256 << 10  # bytes
 BODY_SECONDS = 10.0  # to send it
@@ -221,6 +220,8 @@ class Service:
         body = await read_json(request)
         self.check_name(body.get("model"))
         self.check_kind("classifier")
+        from afina.tune.bert import encode  # only where there is a classifier: its thread has loaded it
+
         given = body.get("input")
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not texts or len(texts) > self.queue:

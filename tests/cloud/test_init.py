@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,3 +96,10 @@ def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
     with local_cloud(base=tiny_base(), show=False):
         assert len(list(tmp_path.glob("afina-cloud-*/state.sqlite"))) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_twins_that_cannot_start_say_so_and_leave_the_variables_alone(tmp_path):
+    before = dict(os.environ)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CourseError, match="os gêmeos não subiram"):
+        local_cloud(tmp_path, base=tiny_base(), port=taken.getsockname()[1])
+    assert dict(os.environ) == before

@@ -6,8 +6,9 @@ import threading
 import pytest
 from chat_base import user
 
+from afina.cli import main
 from afina.errors import CourseError
-from afina.serve.feedback import Feedback, main
+from afina.serve.feedback import Feedback
 
 
 def test_feedback_becomes_chat_rows_and_pairs(tmp_path, capsys):
@@ -37,8 +38,8 @@ def test_feedback_becomes_chat_rows_and_pairs(tmp_path, capsys):
     assert preferred["Pergunta 5, coração?"]["non_preferred_output"][0]["content"] == "errada 5"
     assert "boa?" not in preferred and "c" not in preferred  # no answer that could lose against the correction
     assert (
-        main(["list", "--db", str(path)]) == 0
-        and main(["export", "--db", str(path), "--out", str(tmp_path / "o")]) == 0
+        main(["feedback", "list", "--db", str(path)]) == 0
+        and main(["feedback", "export", "--db", str(path), "--out", str(tmp_path / "o")]) == 0
     )
     told = capsys.readouterr().out
     assert "18 opiniões lidas: 14 exemplos de chat, 12 pares" in told and "1, polegar para baixo, sem correção" in told
@@ -47,11 +48,11 @@ def test_feedback_becomes_chat_rows_and_pairs(tmp_path, capsys):
 def test_too_little_feedback_is_told_by_the_validator(tmp_path, capsys):
     store = Feedback(tmp_path / "f.sqlite")
     folder = ["--db", str(store.path), "--out", str(tmp_path / "out")]
-    assert main(["export", *folder]) == 1 and "Nada a exportar" in capsys.readouterr().err
+    assert main(["feedback", "export", *folder]) == 1 and "Nada a exportar" in capsys.readouterr().err
     store.add(user("a?"), "b", "m", "down", "c")
-    assert main(["export", *folder]) == 1 and "exemplos de menos" in capsys.readouterr().out
-    with pytest.raises(CourseError, match="não há opiniões"):
-        main(["list", "--db", str(tmp_path / "other.sqlite")])
+    assert main(["feedback", "export", *folder]) == 1 and "exemplos de menos" in capsys.readouterr().out
+    assert main(["feedback", "list", "--db", str(tmp_path / "other.sqlite")]) == 2
+    assert "não há opiniões" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_texts_that_wait_together_are_classified_together(monkeypatch, capsys):
             raise RuntimeError("no memory")
         return np.array([[0.25, 0.75]] * len(texts))
 
-    monkeypatch.setattr(mailbox, "predict", predict)
+    monkeypatch.setattr("afina.tune.bert.predict", predict)
     checkpoint = types.SimpleNamespace(kind="classifier", model=None, tokenizer=None)
 
     async def scene():
