@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from afina import __version__
-from afina.command import Verb, argument, need, option, run, told, verb_list, workshop
+from afina.command import Verb, argument, need, option, run_verb, told, verb_list, workshop
 from afina.errors import CourseError
 from afina.runtime import SEED, arm_network_guard
 
@@ -43,9 +43,11 @@ def prep(
 
     Exemplo: afina prep catalogo.json.gz --out build/catalogo
     """
-    from afina.data import catalog
+    if ray:
+        need("prep", "daft", "ray")
+    from afina.data.prep import prep as run_prep
 
-    report = catalog.prep(
+    report = run_prep(
         inputs, out, shard_rows=shard_rows, formats=tuple(formats.split(",")), strict=strict, workers=workers, ray=ray,
         near_duplicates=near_duplicates, force=force,
     )  # fmt: skip
@@ -428,7 +430,7 @@ def _dispatch(argv: list[str]) -> int:
         if not isinstance(verb, dict):
             if os.environ.get("AFINA_OFFLINE") == "1":
                 arm_network_guard()
-            return run(verb, prog, argv)
+            return run_verb(verb, prog, argv)
         verbs = verb
 
 

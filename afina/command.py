@@ -90,7 +90,7 @@ def _in_portuguese(text: str, words: tuple[tuple[str, str], ...]) -> str:
 
 
 def _typed(verb: Verb) -> Verb:
-    """The verb with typer's own marks in its signature, made from ours."""
+    """What typer calls: the verb's signature with typer's own marks, made from ours. It gives back the call, for us to make."""
     import typer
 
     hints = get_type_hints(verb, include_extras=True)
@@ -104,7 +104,7 @@ def _typed(verb: Verb) -> Verb:
 
     @functools.wraps(verb)
     def command(**values):
-        return verb(**values)
+        return functools.partial(verb, **values)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -118,12 +118,11 @@ def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
 
 def verb_list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
     lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
-    return f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)\n\n" + "\n".join(
-        lines
-    )
+    head = f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)"
+    return "\n".join([head, "", *lines])
 
 
-def run(verb: Verb, prog: str, argv: list[str]) -> int:
+def run_verb(verb: Verb, prog: str, argv: list[str]) -> int:
     """Read the command line by the verb's signature and run it; help and complaints in Portuguese."""
     import typer
 
@@ -138,12 +137,12 @@ def run(verb: Verb, prog: str, argv: list[str]) -> int:
     if any("\0" in word for word in argv):  # no shell can type it, and every part of the system refuses it otherwise
         raise CourseError("há um caractere nulo em um dos argumentos.", "Confira os nomes.", prog)
     try:
-        return command.main(argv, prog_name=prog, standalone_mode=False) or 0
+        call = command.main(argv, prog_name=prog, standalone_mode=False)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not typer's: the verb's own
+        if not hasattr(error, "format_message"):
             raise
-        said = _in_portuguese(error.format_message(), _WRONG)
-        raise CourseError(said, f"Veja `{prog} --help`.") from error
+        raise CourseError(_in_portuguese(error.format_message(), _WRONG), f"Veja `{prog} --help`.") from error
+    return call()  # out of typer's hands, which has its own way with Ctrl+C and closed pipes
 
 
 def workshop(module: str):

@@ -47,7 +47,7 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Afina", f"{__version__} em {_tried(lambda: f'{course_root()} ({commit(course_root())})')}"
     yield "Sistema", f"{platform.system()} {platform.release()}, {platform.machine()}"
     yield "Python", f"{platform.python_version()} em {sys.prefix}"
-    yield "Memória", _tried(memory)
+    yield "Memória", _tried(free_memory)
     yield "Disco", _tried(lambda: f"{decimal(shutil.disk_usage(course_root()).free / 1e9, 0)} GB livres")
     yield (
         "data/ gravável",
@@ -99,7 +99,7 @@ def commit(root: Path) -> str:
         return "sem git"
 
 
-def memory() -> str:
+def free_memory() -> str:
     """Free and whole memory of this machine, as each system tells it."""
     if sys.platform == "linux":
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())

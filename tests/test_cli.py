@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from afina import cli, command
-from afina.errors import CourseError
+from afina import cli
 
 VERBS = [(name, verb) for name, verb in cli.COMMANDS.items() if not isinstance(verb, dict)] + [
     (f"{group} {name}", verb)
@@ -158,10 +157,9 @@ KINDS = ["missing", "folder", "empty", "loop", "binary", "long line", "under a f
 def test_no_verb_breaks_on_a_bad_file(afina, tmp_path, verb, kind):
     path = bad_path(kind, tmp_path)
     code, out, err = afina(*WITH_PATH[verb](path, tmp_path))
-    fine = {
-        "synthetic": ("missing", "empty", "binary", "long line"),
-        "train gpt": (),
-    }  # a file to write may be there already
+    # A file to write may be there already; an empty configuration changes nothing of the lesson's; an empty store has no rows.
+    fine = {"synthetic": ("missing", "empty", "binary", "long line"), "feedback list": ("empty",)}
+    fine |= dict.fromkeys(("train gpt", "train bert", "train sft"), ("empty",))
     if kind in fine.get(verb, ()):
         assert code == 0
         return
@@ -224,30 +222,6 @@ def test_what_nobody_foresaw_is_one_sentence_and_a_traceback_on_demand(capsys, m
     monkeypatch.setenv("AFINA_DEBUG", "1")
     assert cli.main(["broken"]) == 2
     assert "Traceback" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), "afina[train]"),
-        (ModuleNotFoundError("No module named 'starlette.x'", name="starlette.x"), "afina[serve]"),
-        (ModuleNotFoundError("No module named 'moto'", name="moto"), "afina[cloud]"),
-        (ModuleNotFoundError("No module named 'daft'", name="daft"), "afina[cluster]"),
-        (ModuleNotFoundError("No module named 'unsloth'", name="unsloth"), "afina[gpu]"),
-        (ModuleNotFoundError("No module named 'nbformat'", name="nbformat"), "make setup"),
-        (ModuleNotFoundError("No module named 'afina.data.x'", name="afina.data.x"), "não previmos"),
-        (OSError(28, "No space left on device", "/x/y"), "/x/y: o disco está cheio"),
-        (PermissionError(13, "Permission denied", "/x"), "/x: sem permissão"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "UTF-8"),
-        (CourseError("falta a vírgula.", "Ponha-a.", "x"), "x: falta a vírgula. Ponha-a."),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
-)
-def test_each_kind_of_error_has_its_sentence(error, said):
-    try:
-        raise error
-    except Exception as caught:
-        assert said in command.told(caught)
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -4,13 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
-from afina import doctor, runtime
+from afina import runtime
 from afina.errors import CourseError, NetworkBlocked
 from afina.runtime import Runtime, course_root, progress
 from workshop.notebooks import lesson_environment
@@ -185,40 +184,6 @@ def test_progress_is_silent_under_test_and_visible_to_people(capfd, monkeypatch)
     monkeypatch.delenv("AFINA_PROGRESS")
     list(progress(range(3), desc="lendo"))
     assert "lendo" in capfd.readouterr().err
-
-
-def test_the_doctor_tells_no_names_and_no_secrets(monkeypatch, capsys, tmp_path):
-    home = tmp_path / "home" / "mariana.souza"
-    (home / "curso" / "data").mkdir(parents=True)
-    (home / "curso" / "data" / "clubes.json").write_text("[]", encoding="utf-8")
-    monkeypatch.chdir(home / "curso")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-segredo")
-    monkeypatch.setattr(doctor.getpass, "getuser", lambda: "mariana.souza")
-    monkeypatch.setattr(doctor.platform, "node", lambda: "note-da-mari")
-    report = doctor.text()
-    for secret in ("mariana", "segredo", "note-da-mari"):
-        assert secret not in report
-    for fact in ("torch 2.13", "Perfil", "Python", "~"):
-        assert fact in report
-
-
-def test_errors_say_where_what_and_how():
-    import pickle
-
-    error = CourseError("falta a vírgula.", "Acrescente-a.", where="x.json, linha 3")
-    assert str(error) == "x.json, linha 3: falta a vírgula. Acrescente-a."
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
-
-
-def test_unknown_commands_are_named(capsys):
-    from afina.cli import main
-
-    assert main(["prepp"]) == 2
-    assert "prepp" in capsys.readouterr().err
-    assert main([]) == 0
-    assert textwrap.dedent(capsys.readouterr().out).startswith("uso: afina")
 
 
 def test_the_command_line_obeys_the_guard(tmp_path):
