@@ -30,7 +30,19 @@ FLOORS = [
 APART = {"colab", "offline", "launch"}  # before anything is installed; at Python's start; an old name
 # Public names that two rooms share because each is taught, or is the library's word for the thing.
 SHARED = {
-    *("main", "train", "generate", "fine_tune", "predict", "says", "merge", "load_checkpoint", "answers", "score", "prepare"),
+    *(
+        "main",
+        "train",
+        "generate",
+        "fine_tune",
+        "predict",
+        "says",
+        "merge",
+        "load_checkpoint",
+        "answers",
+        "score",
+        "prepare",
+    ),
 }
 
 

@@ -305,3 +305,79 @@ def test_two_processes_that_write_one_folder_leave_one_of_the_two(tmp_path):
     assert len(set(read_folder(tmp_path / "out").values())) == 1
     assert codes == [0, 0]
     assert [one.name for one in Path(tmp_path).iterdir()] == ["out"]
+
+
+# --- the writers of every room ---------------------------------------------------------------------------------------
+
+
+def bytes_of(path):
+    """{file: its bytes} of a folder, or the bytes of a file."""
+    if path.is_file():
+        return path.read_bytes()
+    return {one.relative_to(path).as_posix(): one.read_bytes() for one in sorted(path.rglob("*")) if one.is_file()}
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    """{writer of a room: write(path, word)}; "old" and "new" give different contents."""
+    import torch
+    from tune_base import write_base
+
+    from afina.chat.checkpoint import save_chat_gpt
+    from afina.data.prep import prep
+    from afina.gpt.model import GPT, GPTConfig
+    from afina.gpt.tokenizer import train_bpe
+    from afina.jsonl import write_jsonl
+    from afina.tune import export
+
+    folder = tmp_path_factory.mktemp("rooms")
+    model, tokenizer = export.reopen(write_base(folder / "base"))
+    words = train_bpe(["ana e bia"] * 4, 300)
+    gpts = {}
+    for number, word in enumerate(("old", "new")):
+        torch.manual_seed(number)
+        gpts[word] = GPT(GPTConfig(len(words), 8, 8, 1, 2))
+        rows = [f'{{"uid": "{n}", "title": "{word} {n}", "content": "a thing", "target_ind": []}}\n' for n in range(40)]
+        (folder / f"{word}.json").write_text("".join(rows))
+    return {
+        "tune.export.save": lambda path, word: export.save(model, tokenizer, path, card=word),
+        "chat.checkpoint.save_chat_gpt": lambda path, word: save_chat_gpt(gpts[word], words, path),
+        "data.prep": lambda path, word: prep(folder / f"{word}.json", path, force=True, workers=1, progress=False),
+        "jsonl.write_jsonl": lambda path, word: write_jsonl(path, [{"text": word}] * 3),
+    }
+
+
+ROOMS = ("tune.export.save", "chat.checkpoint.save_chat_gpt", "data.prep", "jsonl.write_jsonl")
+
+
+@needs_fork
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("writer", ROOMS)
+def test_every_rooms_writer_killed_at_any_step_leaves_the_old_or_the_new(tmp_path, system, rooms, writer):
+    write, path = rooms[writer], tmp_path / "out"
+    for word in ("new", "old"):
+        write(path, word)
+        if word == "new":
+            new = steady(path)
+    old = steady(path)
+    assert old != new
+    total = count_steps(lambda: write(path, "old"))
+    for step in range(1, total + 1):
+
+        def killed(step=step):
+            Steps(step, after=step % 2 == 0).watch_all()
+            write(path, "new")
+
+        assert in_a_fork(killed) in (0, -signal.SIGKILL)
+        if system == "two steps":
+            whole.mend(path)
+        assert steady(path) in (old, new)
+        write(path, "old")
+        assert steady(path) == old
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def steady(path):
+    """What was written, without what differs from run to run: the manifest of prep says how long it took."""
+    found = bytes_of(path)
+    return {name: data for name, data in found.items() if name != "manifest.json"} if isinstance(found, dict) else found

@@ -303,7 +303,7 @@ def build_site(root: Path, out: Path) -> None:
     doctrees = out.with_name(f"{out.name}-doctrees")
     discard(doctrees)  # a page of another day would stay in the menus
     words = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(root / "docs"), "-d", str(doctrees)]
-    with new_folder(out) as aside:
+    with new_folder(out, marks=("index.html",)) as aside:
         if sphinx([*words, str(site.stage), str(aside)]):
             raise CourseError("o Sphinx encontrou os problemas acima.", "Corrija-os na fonte de cada página.", "site")
         translate(aside)

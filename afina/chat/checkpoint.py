@@ -93,7 +93,7 @@ class Checkpoint:
 def save_chat_gpt(model: GPT, tokenizer: Tokenizer, folder: Path | str) -> Path:
     """Write a hand GPT that was tuned in lesson 12, its tokenizer and the chat form of its prompts; whole or not at all."""
     folder = Path(folder)
-    with whole.new_folder(folder) as aside:
+    with whole.new_folder(folder, marks=("config.json",)) as aside:
         save_gpt(model, aside)
         save_tokenizer(tokenizer, aside / "tokenizer.json")
         whole.write(aside / TEMPLATE_FILE, ALPACA_CHAT)
