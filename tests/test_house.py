@@ -339,11 +339,8 @@ def mirror(path):
 
 
 def is_old_name(path):
-    """A file that only hands on names from their new place, or an empty one."""
-    return all(
-        isinstance(n, ast.ImportFrom | ast.Import) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-        for n in tree(path).body
-    )
+    """A file that only hands on names from their new place, and says so; or an empty one."""
+    return not tree(path).body or "for one release" in (ast.get_docstring(tree(path)) or "")
 
 
 def test_every_module_has_its_tests():
@@ -363,3 +360,30 @@ def test_tests_do_not_reach_into_private_names():
 
 def test_the_builtins_are_not_shadowed_by_modules_of_the_package():
     assert not {path.stem for path in AFINA} & set(dir(builtins)) - {"copyright"}
+
+
+# --- the map ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.en.md"])
+def test_the_readmes_tree_has_one_line_a_file(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    shown, folders = [], []
+    for line in re.search(r"```text\n(afina/.*?)```", text, re.S)[1].splitlines():
+        indent, name, about = re.fullmatch(r"( *)(\S+) +(\S.*)", line).groups()
+        folders[len(indent) // 2 :] = [name]
+        if name.endswith(".py"):
+            shown.append("".join(folders))
+        assert about and (ROOT / "".join(folders)).exists(), line
+    there = [
+        p for p in AFINA + WORKSHOP if p.stem not in ("__init__", "__main__", "sitecustomize") and not is_old_name(p)
+    ]
+    assert sorted(shown) == sorted(path.relative_to(ROOT).as_posix() for path in there)
+
+
+def test_both_readmes_show_the_same_tree():
+    names = [
+        re.findall(r"^ *(\S+\.py) ", (ROOT / name).read_text(encoding="utf-8"), re.M)
+        for name in ("README.md", "README.en.md")
+    ]
+    assert names[0] == names[1]
