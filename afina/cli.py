@@ -99,8 +99,6 @@ def synthetic(
     return 0
 
 
-# --- JSONL -----------------------------------------------------------------------------------------------------------
-
 FORMATS = "auto, openai-chat, openai-dpo, bedrock-conversation ou bedrock-completion"
 Format = Literal["auto", "openai-chat", "openai-dpo", "bedrock-conversation", "bedrock-completion"]
 
@@ -143,9 +141,6 @@ def estimate(
     else:
         print(answers[0] if model else cost_table(file, answers))
     return 0
-
-
-# --- training, jobs, serving -----------------------------------------------------------------------------------------
 
 
 def train(
@@ -326,9 +321,6 @@ def feedback_export(
     if not done.reports:
         print("Nada a exportar: dê um polegar para cima, ou corrija uma resposta.", file=sys.stderr)
     return 0 if done.ok else 1
-
-
-# --- the workshop, and this machine ----------------------------------------------------------------------------------
 
 
 def course(

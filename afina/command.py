@@ -3,8 +3,6 @@
 A verb's parameters say their help in `Annotated[type, argument("…", "NOME")]` or `Annotated[type, option("…")]`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools
@@ -46,18 +44,16 @@ REPOSITORY = ("workshop", "nbformat", "nbclient", "nbconvert", "jupytext", "rich
 class argument:
     """The help of a positional argument, and how the usage line calls it."""
 
-    def __init__(self, text: str, metavar: str):
-        self.text, self.metavar, self.names = text, metavar, ()
-
-
-class option:
-    """The help of an option, its name where the parameter's own would not do, and how its value is called."""
-
-    def __init__(self, text: str, *names: str, metavar: str = ""):
+    def __init__(self, text: str, metavar: str, *names: str):
         self.text, self.metavar, self.names = text, metavar, names
 
 
-# --- from a signature to a command line ------------------------------------------------------------------------------
+class option(argument):
+    """The help of an option, its name where the parameter's own would not do, and how its value is called."""
+
+    def __init__(self, text: str, *names: str, metavar: str = ""):
+        super().__init__(text, metavar, *names)
+
 
 # typer's own words, in help and in errors: (pattern, ours)
 _HELP = (
@@ -99,7 +95,7 @@ def _typed(verb: Verb) -> Verb:
         kind, said = get_args(hints[name])
         shown = {"help": said.text} | ({"metavar": said.metavar} if said.metavar else {})
         names = said.names or (f"--{name.replace('_', '-')}",)
-        mark = typer.Argument(**shown) if isinstance(said, argument) else typer.Option(*names, **shown)
+        mark = typer.Option(*names, **shown) if isinstance(said, option) else typer.Argument(**shown)
         parameters.append(parameter.replace(annotation=Annotated[kind, mark]))
 
     @functools.wraps(verb)
@@ -159,9 +155,6 @@ def workshop(module: str):
             "Clone o repositório e rode-o de dentro dele, depois de `make setup`.",
             where=f"afina {module}",
         ) from None
-
-
-# --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
 def need(verb: str, *modules: str) -> None:

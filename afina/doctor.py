@@ -3,8 +3,6 @@
 Standard library only, and no step that fails stops the others: it is what a broken installation runs.
 """
 
-from __future__ import annotations
-
 import getpass
 import os
 import platform

@@ -1,7 +1,5 @@
 """Numbers and plurals as Brazilians write and read them: the one place that swaps points and commas."""
 
-from __future__ import annotations
-
 import math
 
 from afina.errors import CourseError

@@ -13,8 +13,6 @@ The names aside hold a process number and this package's name: no person would c
 removes those whose process has ended.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno
@@ -34,9 +32,6 @@ from afina.errors import CourseError
 
 _ASIDE = re.compile(r"\.afina-(?P<pid>\d+)-[0-9a-f]{8}(?P<old>-old)?\.")
 _TRIES, _PAUSE = 40, 0.05  # Windows refuses to rename what another program reads: that lasts a moment
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def write(path: str | Path, content: str | bytes) -> Path:
@@ -66,16 +61,11 @@ def new_path(path: str | Path) -> Iterator[Path]:
     path, aside = _prepare(path)
     try:
         yield aside
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # a new file has the system's usual permissions, an old one keeps its own
+        with contextlib.suppress(FileNotFoundError):  # an old file keeps its permissions, a new one has the usual ones
             os.chmod(aside, stat.S_IMODE(os.stat(path).st_mode))
         patiently(lambda: os.replace(aside, path))
     finally:
         discard(aside)
-
-
-# --- folders ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -176,9 +166,6 @@ def discard(path: str | Path) -> None:
     except FileNotFoundError:  # somebody else was faster
         if os.path.lexists(path):
             raise
-
-
-# --- names and steps -------------------------------------------------------------------------------------------------
 
 
 def swap(one: Path, other: Path) -> bool:
