@@ -48,7 +48,7 @@ class Aws:
             return _refuse(start_response, 403, "InvalidClientTokenId", message)
         region, service = found[2], found[3]
         if service == "bedrock":
-            return self.bedrock(environ, start_response, region)
+            return self.bedrock.api(environ, start_response, region)
         if service not in SERVICES or environ["PATH_INFO"].startswith(("/moto-api", "/latest/", "/v20180820")):
             message = f"This local twin has no {service[:40]} like that."
             return _refuse(start_response, 400, "UnknownOperationException", message)

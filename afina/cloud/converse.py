@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
 from afina.cloud.intake import parse_json
-from afina.cloud.shapes import check_shape, invalid, service_model
+from afina.cloud.shapes import AwsError, check_request, service_model
 
 Say = Callable[[Turn], Iterator[str]]  # answers a turn, in pieces; Refused: the model cannot take it
 NOT_TAKEN = ("toolConfig", "guardrailConfig", "promptVariables", "additionalModelRequestFields", "outputConfig")
@@ -30,7 +30,7 @@ class BedrockRuntime:
         layers, _ = self.find_model(asked["modelId"], region)
         for field in NOT_TAKEN:
             if asked.get(field):
-                raise invalid(f"This local twin does not take {field}.")
+                raise AwsError(f"This local twin does not take {field}.")
         given = asked.get("inferenceConfig", {})
         settings = {key: value for key, value in given.items() if value is not None}
         turn = Turn(
@@ -41,7 +41,7 @@ class BedrockRuntime:
         try:
             return turn, itertools.chain([next(stream, "")], stream)
         except Refused as error:
-            raise invalid(str(error)) from error
+            raise AwsError(str(error)) from error
 
     def do_Converse(self, asked: dict, region: str) -> dict:
         began = time.perf_counter()
@@ -69,12 +69,9 @@ class BedrockRuntime:
         try:
             body = parse_json(asked.get("body", b""))
         except ValueError as error:
-            raise invalid("Malformed input request: the body is not a JSON object.") from error
+            raise AwsError("Malformed input request: the body is not a JSON object.") from error
         converse = {"modelId": asked["modelId"], **(_of_llama(body) if llama else _of_nova(body))}
-        try:
-            check_shape(service_model("bedrock-runtime").operation_model("Converse").input_shape, converse)
-        except ValueError as error:
-            raise invalid(str(error)) from error
+        check_request(service_model("bedrock-runtime").operation_model("Converse").input_shape, converse)
         turn, stream = self._begin(converse, region)
         answer = (_llama_answer if llama else _answer)(turn, "".join(stream))
         return Response(json.dumps(answer), mimetype="application/json")
@@ -88,23 +85,23 @@ def _messages(asked: dict) -> list[dict]:
     last = "assistant"
     for message in asked.get("messages", []):
         if message["role"] == last or message["role"] not in ("user", "assistant"):
-            raise invalid("A conversation must start with a user message and alternate between user and assistant.")
+            raise AwsError("A conversation must start with a user message and alternate between user and assistant.")
         last = message["role"]
         messages.append({"role": last, "content": _text(message["content"])})
     if last != "user":
-        raise invalid("A conversation must end with a user message.")
+        raise AwsError("A conversation must end with a user message.")
     return messages
 
 
 def _text(blocks: list[dict]) -> str:
     if not blocks or not all(set(block) == {"text"} and isinstance(block["text"], str) for block in blocks):
-        raise invalid("This local twin takes text blocks only.")
+        raise AwsError("This local twin takes text blocks only.")
     return "\n".join(block["text"] for block in blocks)
 
 
 def _of_llama(body: dict) -> dict:
     if not isinstance(body.get("prompt"), str):
-        raise invalid("Malformed input request: required key [prompt] not found.")
+        raise AwsError("Malformed input request: required key [prompt] not found.")
     names = {"maxTokens": "max_gen_len", "temperature": "temperature", "topP": "top_p"}
     return {
         "messages": [{"role": "user", "content": [{"text": body["prompt"]}]}],
@@ -114,7 +111,7 @@ def _of_llama(body: dict) -> dict:
 
 def _of_nova(body: dict) -> dict:
     if "messages" not in body:
-        raise invalid("Malformed input request: required key [messages] not found.")
+        raise AwsError("Malformed input request: required key [messages] not found.")
     settings = body.get("inferenceConfig") or {}
     if isinstance(settings, dict) and "max_new_tokens" in settings:  # Nova's name of it
         settings = {"maxTokens": settings["max_new_tokens"], **settings}

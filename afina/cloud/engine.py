@@ -2,9 +2,3 @@
 
 from afina.cloud.train import *  # noqa: F403
 from afina.cloud.train import JobRun as Run  # noqa: F401
-from afina.cloud.train import main
-
-if __name__ == "__main__":
-    import sys
-
-    raise SystemExit(main(sys.argv[1:]))

@@ -82,7 +82,7 @@ def test_an_operation_is_found_asked_answered_and_held_to_its_shape():
         return {"modelSummaries": [], "nextToken": asked["nextToken"]}
 
     def refuse(asked, region):
-        raise AwsError("ResourceNotFoundException", asked["modelIdentifier"])
+        raise AwsError(asked["modelIdentifier"], "ResourceNotFoundException")
 
     handlers = {
         "ListCustomModels": models, "GetCustomModel": refuse, "InvokeModel": lambda asked, _: Response(asked["body"]),
