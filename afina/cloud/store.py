@@ -4,8 +4,6 @@ A document has a kind ("job", "file", …), an id and maybe a parent. Order is t
 outlives kill -9: a document is as before a change or as after it.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sqlite3
