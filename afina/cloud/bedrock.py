@@ -30,16 +30,17 @@ CONFLICT, NOT_FOUND = "ConflictException", "ResourceNotFoundException"
 ENDINGS = {"succeeded": "Completed", "failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}
 PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
 PLACES = {"validating_files": 0, "queued": 1, "running": 2, "delivering": 2}  # of a status among the phases
-OPERATIONS = {  # of each kind of document: their noun, and the list in the answer of the one that lists
-    "job": ("ModelCustomizationJob", "modelCustomizationJobSummaries"),
-    "custom_model": ("CustomModel", "modelSummaries"),
-    "deployment": ("CustomModelDeployment", "modelDeploymentSummaries"),
-    "throughput": ("ProvisionedModelThroughput", "provisionedModelSummaries"),
-}
-USES = {  # of what makes a model answer: where a request has its name and its model, the ARN's kind, the answer
-    "deployment": ("modelDeploymentName", "modelArn", "custom-model-deployment", "customModelDeploymentArn"),
-    "throughput": ("provisionedModelName", "modelId", "provisioned-model", "provisionedModelArn"),
-}
+NOUNS = {  # of each kind of document, in the names of its operations
+    "job": "ModelCustomizationJob", "custom_model": "CustomModel", "deployment": "CustomModelDeployment",
+    "throughput": "ProvisionedModelThroughput",
+}  # fmt: skip
+# Where an answer has its list, or what was made: every answer is made with all of them, and its shape takes the one it knows.
+LISTS = ("modelCustomizationJobSummaries", "modelSummaries", "modelDeploymentSummaries", "provisionedModelSummaries")
+ARNS = ("customModelDeploymentArn", "provisionedModelArn")
+USES = {
+    "deployment": "custom-model-deployment",
+    "throughput": "provisioned-model",
+}  # what makes a model answer: in its ARN
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 NO_ROLE = (
     "Could not assume provided IAM role. Please verify that the role exists and that its trust policy "
@@ -62,12 +63,11 @@ class Bedrock:
             for name in dir(owner)
             if name.startswith("do_")
         }
-        for kind, (noun, _) in OPERATIONS.items():
-            handlers[f"Get{noun}"] = functools.partial(self._get, kind)
-            handlers[f"List{noun}s"] = functools.partial(self._list, kind)
-            if kind in USES:
-                handlers[f"Create{noun}"] = functools.partial(self._create_use, kind)
-                handlers[f"Delete{noun}"] = functools.partial(self._delete_use, kind)
+        for kind, noun in NOUNS.items():
+            verbs = {f"Get{noun}": self._get, f"List{noun}s": self._list}
+            verbs |= {f"Delete{noun}": self._delete} if kind != "job" else {}
+            verbs |= {f"Create{noun}": self._create_use} if kind in USES else {}
+            handlers |= {name: functools.partial(does, kind) for name, does in verbs.items()}
         self.api = Api(("bedrock", "bedrock-runtime"), handlers)
 
     # --- every kind of document --------------------------------------------------------------------------------------
@@ -118,7 +118,19 @@ class Bedrock:
         token = asked.get("nextToken", "0")
         need(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
         end = int(token) + asked.get("maxResults", 1000)
-        return {OPERATIONS[kind][1]: rows[int(token) : end], "nextToken": str(end) if end < len(rows) else None}
+        return dict.fromkeys(LISTS, rows[int(token) : end]) | {"nextToken": str(end) if end < len(rows) else None}
+
+    def _delete(self, kind: str, asked: dict, region: str) -> dict:
+        (key,) = asked.values()
+        found = self._find(kind, key, region)
+        idle = all(use["model"] != found["arn"] for use_kind in USES for use in self._all(use_kind, region))
+        need(idle, "The model is deployed: delete its deployment or throughput first.", CONFLICT)
+        free = "commitmentDuration" not in found.get("asked", {})
+        need(free, "A throughput with a commitment cannot be deleted before it ends.", CONFLICT)
+        self.store.delete(kind, found["arn"])
+        for checkpoint in self.store.all("checkpoint", found["job"]) if kind == "custom_model" else []:
+            forget_model(self.store, checkpoint["fine_tuned_model_checkpoint"])
+        return {}
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
@@ -249,27 +261,18 @@ class Bedrock:
             "modelStatus": "Active",
         }
 
-    def do_DeleteCustomModel(self, asked: dict, region: str) -> dict:
-        model = self._find("custom_model", asked["modelIdentifier"], region)
-        idle = all(use["model"] != model["arn"] for kind in USES for use in self._all(kind, region))
-        need(idle, "The model is deployed: delete its deployment or throughput first.", CONFLICT)
-        self.store.delete("custom_model", model["arn"])
-        for checkpoint in self.store.all("checkpoint", model["job"]):
-            forget_model(self.store, checkpoint["fine_tuned_model_checkpoint"])
-        return {}
-
     def _create_use(self, kind: str, asked: dict, region: str) -> dict:
-        named, of_model, path, answer = USES[kind]
-        model, name = self._find("custom_model", asked[of_model], region), asked[named]
+        name = asked.get("modelDeploymentName") or asked["provisionedModelName"]
+        model = self._find("custom_model", asked.get("modelArn") or asked["modelId"], region)
         taken = kind == "throughput" or model["base"].startswith(ON_DEMAND)
         need(taken, f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
         arn = self._again(kind, asked, region)
         if arn is None:
             need(self._seek(kind, name, region) is None, f"The name {name} is in use.")
-            arn, _ = _new_arn(region, path)
+            arn, _ = _new_arn(region, USES[kind])
             use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
             self.store.add(kind, arn, use | {"asked": asked})
-        return {answer: arn}
+        return dict.fromkeys(ARNS, arn)
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
@@ -280,19 +283,11 @@ class Bedrock:
             "foundationModelArn": base_arn(base, use["region"]),
             "desiredModelUnits": use["asked"].get("modelUnits"),
             "commitmentExpirationTime": iso(use["created_at"] + days * 86_400) if days else None,
-            **dict.fromkeys(("customModelDeploymentArn", "provisionedModelArn"), use["arn"]),
+            **dict.fromkeys(ARNS, use["arn"]),
             **dict.fromkeys(("modelDeploymentName", "customModelDeploymentName"), use["name"]),
             **dict.fromkeys(("modelArn", "desiredModelArn"), use["model"]),
             **dict.fromkeys(("createdAt", "creationTime", "lastUpdatedAt", "lastModifiedTime"), iso(use["created_at"])),
         }
-
-    def _delete_use(self, kind: str, asked: dict, region: str) -> dict:
-        (key,) = asked.values()
-        use = self._find(kind, key, region)
-        free = "commitmentDuration" not in use["asked"]
-        need(free, "A throughput with a commitment cannot be deleted before it ends.", CONFLICT)
-        self.store.delete(kind, use["arn"])
-        return {}
 
     def find_voice(self, key: str, region: str) -> tuple[tuple[str, ...], str]:
         """(adapters, base id) behind a model id of the runtime."""
