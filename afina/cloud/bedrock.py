@@ -37,10 +37,7 @@ NOUNS = {  # of each kind of document, in the names of its operations
 # Where an answer has its list, or what was made: every answer is made with all of them, and its shape takes the one it knows.
 LISTS = ("modelCustomizationJobSummaries", "modelSummaries", "modelDeploymentSummaries", "provisionedModelSummaries")
 ARNS = ("customModelDeploymentArn", "provisionedModelArn")
-USES = {
-    "deployment": "custom-model-deployment",
-    "throughput": "provisioned-model",
-}  # what makes a model answer: in its ARN
+USES = {"deployment": "custom-model-deployment", "throughput": "provisioned-model"}  # kinds that answer, in an ARN
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 NO_ROLE = (
     "Could not assume provided IAM role. Please verify that the role exists and that its trust policy "

@@ -23,12 +23,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from afina import whole
 from afina.chat.turn import prompt_text
 from afina.child import wait_for_parent
 from afina.cloud.intake import add_file, csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
+from afina.tune.rows import prepare
 
 SFT_UNIT, DPO_UNIT = 5e-3, 1e-3
 AUTO_SFT, AUTO_DPO = 2.0, 0.1  # what learning_rate_multiplier "auto" becomes
@@ -42,8 +45,8 @@ class Gone(Exception):
     """The job is no longer this process's: cancelled, paused, or taken over by another start."""
 
 
-class Diverged(Exception):
-    """The weights are no longer numbers."""
+class Failed(Exception):
+    """The job cannot be trained: a code, and why."""
 
 
 def read_rows(path: Path, form: str, tokenizer) -> list[dict]:
@@ -83,10 +86,6 @@ def _plain(message: dict) -> dict:
 
 def answer_scores(model, tokenizer, rows: list[dict]):
     """(rows, 3): of each {"prompt", "completion"} the answer's log-probability, its tokens, and how many the model would guess."""
-    import torch
-
-    from afina.tune.rows import prepare
-
     scores = []
     with torch.inference_mode():
         for row in prepare(rows, tokenizer, model.config.max_position_embeddings).rows:
@@ -100,7 +99,6 @@ def answer_scores(model, tokenizer, rows: list[dict]):
 
 def validation_figures(model, tokenizer, rows: list[dict], beta: float | None) -> tuple[float, float]:
     """(loss, accuracy) on held-out rows: per token of the answers, or, with `beta`, of the preferences."""
-    import torch
 
     def log_probability(side: str):
         answers = [{"prompt": row["prompt"], "completion": row[side]} for row in rows]
@@ -220,7 +218,8 @@ class JobRun:
         if any(checkpoint["step_number"] == step for checkpoint in made):
             return  # before the process died
         if not all(weight.isfinite().all() for name, weight in self.model.named_parameters() if "lora_" in name):
-            raise Diverged
+            message = "Training diverged: the weights are no longer finite. Lower the learning rate."
+            raise Failed("training_diverged", message)
         name, folder = f"{self.job['new_model']}:ckpt-step-{step}", self.folder / f"step-{step}"
         self.model.save_pretrained(folder, selected_adapters=["default"])
         metrics = {"step": step, "train_loss": loss}
@@ -314,9 +313,8 @@ def work(store: Store, base: Path) -> None:
             JobRun(store, base, job, owner)()
         except Gone:
             continue
-        except Diverged:
-            message = "Training diverged: the weights are no longer finite. Lower the learning rate."
-            fail(store, job["id"], "training_diverged", message)
+        except Failed as error:
+            fail(store, job["id"], *error.args)
         except CourseError as error:
             fail(store, job["id"], "invalid_training_file", str(error), "training_file")
         except Exception as error:
@@ -332,8 +330,6 @@ def _end_with_parent() -> None:
 def main(argv: list[str]) -> int:
     os.environ.update(AFINA_PROFILE="cpu", AFINA_PROGRESS="0", HF_HUB_OFFLINE="1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
     torch.set_num_threads(1)
     from trl import SFTTrainer  # noqa: F401  (a few seconds, paid while the first job's files are checked)
 
