@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
 from afina.cloud.intake import parse_json
-from afina.cloud.shapes import AwsError, check_request, need, service_model
+from afina.cloud.shapes import AwsError, fit_request, need, service_model
 
 Say = Callable[[Turn], Iterator[str]]  # answers a turn, in pieces; Refused: the model cannot take it
 NOT_TAKEN = ("toolConfig", "guardrailConfig", "promptVariables", "additionalModelRequestFields", "outputConfig")
@@ -67,8 +67,8 @@ class BedrockRuntime:
         except ValueError as error:
             raise AwsError("Malformed input request: the body is not a JSON object.") from error
         converse = {"modelId": asked["modelId"], **(_of_llama(body) if llama else _of_nova(body))}
-        check_request(service_model("bedrock-runtime").operation_model("Converse").input_shape, converse)
-        turn, stream = self._begin(converse, region)
+        shape = service_model("bedrock-runtime").operation_model("Converse").input_shape
+        turn, stream = self._begin(fit_request(shape, converse), region)
         answer = (_llama_answer if llama else _answer)(turn, "".join(stream))
         return Response(json.dumps(answer), mimetype="application/json")
 

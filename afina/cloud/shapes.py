@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,13 +43,22 @@ def need(right: object, message: str, code: str = "ValidationException") -> None
         raise AwsError(message, code)
 
 
-def check_shape(shape: Shape, value: Any, path: str = "") -> None:
-    """ValueError where `value` (parsed JSON) breaks the shape: type, required, enum, pattern, length, range."""
+def fit(shape: Shape, value: Any, path: str = "") -> Any:
+    """What the shape names of `value` (parsed JSON), None left out: one set of facts serves a thing's view and its line in a list.
+
+    ValueError where the value breaks the shape: type, required, enum, pattern, length, range.
+    """
     if rule := _broken(shape, value):
         what = f"Value {json.dumps(value, default=str)[:120]} at '{path.lstrip('.')}'"
         raise ValueError(f"1 validation error detected: {what} failed to satisfy constraint: Member must {rule}")
-    for part, item, where in _parts(shape, value):
-        check_shape(part, item, f"{path}.{where}")
+    if shape.type_name == "list":
+        return [fit(shape.member, item, f"{path}.{place}.member") for place, item in enumerate(value, 1)]
+    if shape.type_name == "map":
+        return {name: fit(shape.value, item, f"{path}.{name[:40]}") for name, item in value.items()}
+    if shape.type_name == "structure" and not shape.is_document_type:
+        names = [name for name in shape.members if name in shape.required_members or value.get(name) is not None]
+        return {name: fit(shape.members[name], value.get(name), f"{path}.{name}") for name in names}
+    return value
 
 
 def _broken(shape: Shape, value: Any) -> str | None:
@@ -62,7 +71,7 @@ def _broken(shape: Shape, value: Any) -> str | None:
         return f"be {called}"
     if (isinstance(value, float) and not math.isfinite(value)) or (kind == "timestamp" and instant(value) is None):
         return f"be {called}"
-    size = len(value) if isinstance(value, (str, list, dict)) else value
+    size = value if isinstance(value, (int, float)) else len(value)
     if low is not None and size < low:
         return f"have length or value greater than or equal to {low}"
     if high is not None and size > high:
@@ -73,25 +82,6 @@ def _broken(shape: Shape, value: Any) -> str | None:
     if kind == "string" and pattern and not re.fullmatch(pattern, value):
         return f"satisfy regular expression pattern: {pattern[:120]}"
     return None
-
-
-def _parts(shape: Shape, value) -> Iterator[tuple[Shape, object, str]]:
-    """(shape, value, place) of everything inside a list, a map or a structure."""
-    if shape.type_name == "list":
-        yield from ((shape.member, item, f"{place}.member") for place, item in enumerate(value, 1))
-    elif shape.type_name == "map":
-        yield from ((shape.value, item, name[:40]) for name, item in value.items())
-    elif shape.type_name == "structure" and not shape.is_document_type:
-        for name, member in shape.members.items():
-            if name in shape.required_members or value.get(name) is not None:
-                yield member, value.get(name), name
-
-
-def fit(shape: Shape, value):
-    """What the shape names of `value`, None left out: one set of facts serves a thing's whole view and its line in a list."""
-    if shape.type_name == "structure" and not shape.is_document_type:
-        return {name: fit(member, value[name]) for name, member in shape.members.items() if value.get(name) is not None}
-    return [fit(shape.member, item) for item in value] if shape.type_name == "list" else value
 
 
 def iso(seconds: float) -> str:
@@ -105,9 +95,6 @@ def instant(text: str) -> float | None:
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-
-
-# --- operations ----------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -147,8 +134,7 @@ class Api:
         answer = handler(_asked(request, operation.input_shape, in_path), region)
         if isinstance(answer, Response):
             return answer
-        answer = fit(operation.output_shape, answer)
-        check_shape(operation.output_shape, answer, operation.name)  # a breach is a bug of the twin, and answers 500
+        answer = fit(operation.output_shape, answer, operation.name)  # a breach is a bug of the twin, and answers 500
         return Response(json.dumps(answer), operation.http["responseCode"], mimetype="application/json")
 
     def _operation(self, request: Request) -> tuple[OperationModel, dict[str, str]]:
@@ -158,10 +144,10 @@ class Api:
         raise AwsError(f"No operation at {request.method} {request.path[:200]}", "UnknownOperationException")
 
 
-def check_request(shape: Shape, asked: dict) -> None:
-    """AwsError where what is asked breaks the shape."""
+def fit_request(shape: Shape, asked: dict) -> dict:
+    """What the shape names of what is asked. AwsError where it breaks the shape."""
     try:
-        check_shape(shape, asked)
+        return fit(shape, asked)
     except RecursionError as error:
         raise AwsError("The request is nested too deep.") from error
     except ValueError as error:
@@ -186,8 +172,7 @@ def _asked(request: Request, shape: Shape, in_path: dict[str, str]) -> dict:
         found = places.get(member.serialization.get("location"))
         if found is not None:
             asked[name] = _typed(member, found.get(member.serialization.get("name", name)))
-    check_request(shape, {name: value for name, value in asked.items() if name != payload})
-    return {name: value for name, value in asked.items() if value is not None and name in shape.members}
+    return fit_request(shape, asked)
 
 
 def _typed(member: Shape, text: str | None):
