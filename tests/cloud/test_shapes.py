@@ -67,7 +67,13 @@ def test_a_shape_takes_what_it_names():
     shape = service_model("bedrock").operation_model("ListCustomModels").output_shape
     arn = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
     base = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
-    named = {"modelArn": arn, "modelName": "m", "creationTime": iso(0), "baseModelArn": base, "baseModelName": "n"}
+    named = {
+        "modelArn": arn,
+        "modelName": "m",
+        "creationTime": iso(0),
+        "baseModelArn": base,
+        "baseModelName": "amazon.nova",
+    }
     facts = {"modelSummaries": [named | {"jobName": "of another view", "ownerAccountId": None}], "more": 1}
     assert fit(shape, facts) == {"modelSummaries": [named]}
 
