@@ -38,11 +38,11 @@ NOUNS = {  # of each kind of document, in the names of its operations
 LISTS = ("modelCustomizationJobSummaries", "modelSummaries", "modelDeploymentSummaries", "provisionedModelSummaries")
 ARNS = ("customModelDeploymentArn", "provisionedModelArn")
 USES = {"deployment": "custom-model-deployment", "throughput": "provisioned-model"}  # kinds that answer, in an ARN
+FILTERS = {  # of foundation models, by a list in what is shown of one
+    "byCustomizationType": "customizationsSupported", "byOutputModality": "outputModalities",
+    "byInferenceType": "inferenceTypesSupported",
+}  # fmt: skip
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
-NO_ROLE = (
-    "Could not assume provided IAM role. Please verify that the role exists and that its trust policy "
-    "lets bedrock.amazonaws.com assume it for this account and job."
-)
 
 
 class Bedrock:
@@ -97,16 +97,12 @@ class Bedrock:
 
     def _list(self, kind: str, asked: dict, region: str) -> dict:
         """Filter, sort and cut as every List operation does."""
-        least, most = (
-            instant(asked.get(f"creationTime{side}") or asked.get(f"created{side}") or far)
-            for side, far in (("After", "0001-01-01"), ("Before", "9999-12-31"))
-        )
-        assert least is not None and most is not None, "the shape has seen to it"
-        kept = [
-            one
-            for one in self._all(kind, region)
-            if asked.get("nameContains", "") in _name(one) and least <= one["created_at"] <= most
-        ]
+        kept = [one for one in self._all(kind, region) if asked.get("nameContains", "") in _name(one)]
+        for name in asked:
+            if name.endswith("After"):
+                kept = [one for one in kept if one["created_at"] >= (instant(asked[name]) or 0)]
+            elif name.endswith("Before"):
+                kept = [one for one in kept if one["created_at"] <= (instant(asked[name]) or 0)]
         kept.sort(key=lambda one: one["created_at"], reverse=asked.get("sortOrder") != "Ascending")
         rows = [self.facts[kind](one) for one in kept]
         for name in asked:
@@ -137,7 +133,11 @@ class Bedrock:
         model = find_base(asked["baseModelIdentifier"], region)
         train, valid = _data(asked)
         values = read_hyperparameters(model.id, asked.get("hyperParameters", {}))
-        self._refuse_taken_names(asked, region)
+        jobs, name = self._all("job", region), asked["customModelName"]
+        need(asked["jobName"] not in map(_name, jobs), f"The job name {asked['jobName']} is in use.", CONFLICT)
+        coming = [job["asked"]["customModelName"] for job in jobs if job["status"] in PLACES]
+        free = name not in coming and self._seek("custom_model", name, region) is None
+        need(free, f"The model name {name} is in use.", CONFLICT)
         arn, short = _new_arn(region, f"model-customization-job/{model.id}")
         self._refuse_no_access(asked["roleArn"], arn, train, valid, asked["outputDataConfig"]["s3Uri"])
         job: dict = {
@@ -158,18 +158,14 @@ class Bedrock:
         self.wake()
         return {"jobArn": arn}
 
-    def _refuse_taken_names(self, asked: dict, region: str) -> None:
-        jobs, name = self._all("job", region), asked["customModelName"]
-        free = all(_name(job) != asked["jobName"] for job in jobs)
-        need(free, f"The job name {asked['jobName']} is in use.", CONFLICT)
-        coming = [job["asked"]["customModelName"] for job in jobs if job["status"] in PLACES]
-        free = name not in coming and self._seek("custom_model", name, region) is None
-        need(free, f"The model name {name} is in use.", CONFLICT)
-
     def _refuse_no_access(self, role_arn: str, job_arn: str, train: str, valid: str | None, output: str) -> None:
         """The role must exist, trust Bedrock, and reach the buckets, which must exist."""
         role = iam.find_role(role_arn)
-        need(role is not None and iam.trusts_bedrock(role, job_arn), NO_ROLE)
+        trust = "lets bedrock.amazonaws.com assume it for this account and job"
+        message = (
+            f"Could not assume provided IAM role. Please verify that the role exists and that its trust policy {trust}."
+        )
+        need(role is not None and iam.trusts_bedrock(role, job_arn), message)
         for uri in filter(None, (train, valid, output)):
             bucket, key = split_uri(uri)
             need(self.s3("HEAD", bucket)[0] == 200, f"The bucket {bucket} does not exist.")
@@ -302,20 +298,13 @@ class Bedrock:
                 return (), known.id
         raise AwsError("The provided model identifier is invalid.")
 
-    # --- foundation models -------------------------------------------------------------------------------------------
-
     def do_ListFoundationModels(self, asked: dict, region: str) -> dict:
-        filters = {
-            "byCustomizationType": "customizationsSupported", "byOutputModality": "outputModalities",
-            "byInferenceType": "inferenceTypesSupported",
-        }  # fmt: skip
-        found = [
-            view
-            for view in foundation_models(region)
-            if asked.get("byProvider", view["providerName"]).lower() == view["providerName"].lower()
-            and all(asked[by] in view[name] for by, name in filters.items() if by in asked)
-        ]
-        return {"modelSummaries": found}
+        views = list(foundation_models(region))
+        if "byProvider" in asked:
+            views = [view for view in views if view["providerName"].lower() == asked["byProvider"].lower()]
+        for by in asked.keys() & FILTERS.keys():
+            views = [view for view in views if asked[by] in view[FILTERS[by]]]
+        return {"modelSummaries": views}
 
     def do_GetFoundationModel(self, asked: dict, region: str) -> dict:
         for view in foundation_models(region):
