@@ -42,6 +42,8 @@ FILTERS = {  # of foundation models, by a list in what is shown of one
     "byCustomizationType": "customizationsSupported", "byOutputModality": "outputModalities",
     "byInferenceType": "inferenceTypesSupported",
 }  # fmt: skip
+TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
+VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
 COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 
 
@@ -161,10 +163,8 @@ class Bedrock:
     def _refuse_no_access(self, role_arn: str, job_arn: str, train: str, valid: str | None, output: str) -> None:
         """The role must exist, trust Bedrock, and reach the buckets, which must exist."""
         role = iam.find_role(role_arn)
-        trust = "lets bedrock.amazonaws.com assume it for this account and job"
-        message = (
-            f"Could not assume provided IAM role. Please verify that the role exists and that its trust policy {trust}."
-        )
+        trust = "its trust policy lets bedrock.amazonaws.com assume it for this account and job"
+        message = f"Could not assume provided IAM role. Please verify that the role exists and that {trust}."
         need(role is not None and iam.trusts_bedrock(role, job_arn), message)
         for uri in filter(None, (train, valid, output)):
             bucket, key = split_uri(uri)
@@ -172,9 +172,8 @@ class Bedrock:
             place, path = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/{key}"
             use = ("PutObject", f"{path.rstrip('/')}/x") if uri == output else ("GetObject", path)
             for action, resource in (("ListBucket", place), use):
-                what = f"{action} permissions to s3://{bucket}"
-                right = iam.allows(role, f"s3:{action}", resource)
-                need(right, f"Could not validate {what} with the provided IAM role.")
+                message = f"Could not validate {action} permissions to s3://{bucket} with the provided IAM role."
+                need(iam.allows(role, f"s3:{action}", resource), message)
 
     def _job_facts(self, job: dict) -> dict:
         given, done, model = job["asked"], job["finished_at"], job.get("model_arn")
@@ -214,11 +213,9 @@ class Bedrock:
         bucket, prefix = split_uri(job["asked"]["outputDataConfig"]["s3Uri"])
         root = "/".join(filter(None, (prefix.strip("/"), f"model-customization-job-{job['id']}")))
         figures: dict[str, Any] = {"trainingMetrics": {"trainingLoss": table[-1]["train_loss"]}}
-        files = {"training_artifacts/step_wise_training_metrics.csv": _metrics(table, "train_loss", "training_loss")}
-        measured = [row for row in table if row["valid_loss"] != ""]
-        if measured:
-            name = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
-            files[name] = _metrics(measured, "valid_loss", "validation_loss")
+        files = {TRAINING_CSV: _metrics(table, "train_loss", "training_loss")}
+        if measured := [row for row in table if row["valid_loss"] != ""]:
+            files[VALIDATION_CSV] = _metrics(measured, "valid_loss", "validation_loss")
             figures["validationMetrics"] = [{"validationLoss": measured[-1]["valid_loss"]}]
         for name, content in files.items():
             if self.s3("PUT", bucket, f"{root}/{name}", content)[0] != 200:
