@@ -19,7 +19,7 @@ from afina.cloud.converse import BedrockRuntime, Say
 from afina.cloud.foundation import MODELS, base_arn, default_rate, find_base, foundation_models, read_hyperparameters
 from afina.cloud.iam import ACCOUNT, split_uri
 from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
-from afina.cloud.shapes import Api, AwsError, Handler, instant, iso, need
+from afina.cloud.shapes import Api, AwsError, Handler, instant, iso, must
 from afina.cloud.store import Store, new_id, now
 
 READY_AFTER = 1.0  # seconds a deployment or throughput is "Creating" here; minutes on AWS
@@ -89,7 +89,7 @@ class Bedrock:
         token = asked.get("clientRequestToken")
         for one in self._all(kind, region) if token else []:
             if one["asked"].get("clientRequestToken") == token:
-                need(one["asked"] == asked, "This clientRequestToken was used with other parameters.", CONFLICT)
+                must(one["asked"] == asked, "This clientRequestToken was used with other parameters.", CONFLICT)
                 return one["arn"]
         return None
 
@@ -111,7 +111,7 @@ class Bedrock:
             if name.endswith(("Equals", "Status")):
                 rows = [row for row in rows if row[name.removesuffix("Equals")] == asked[name]]
         token = asked.get("nextToken", "0")
-        need(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
+        must(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
         end = int(token) + asked.get("maxResults", 1000)
         return dict.fromkeys(LISTS, rows[int(token) : end]) | {"nextToken": str(end) if end < len(rows) else None}
 
@@ -119,9 +119,9 @@ class Bedrock:
         (key,) = asked.values()
         found = self._find(kind, key, region)
         idle = all(use["model"] != found["arn"] for use_kind in USES for use in self._all(use_kind, region))
-        need(idle, "The model is deployed: delete its deployment or throughput first.", CONFLICT)
+        must(idle, "The model is deployed: delete its deployment or throughput first.", CONFLICT)
         free = "commitmentDuration" not in found.get("asked", {})
-        need(free, "A throughput with a commitment cannot be deleted before it ends.", CONFLICT)
+        must(free, "A throughput with a commitment cannot be deleted before it ends.", CONFLICT)
         self.store.delete(kind, found["arn"])
         for checkpoint in self.store.all("checkpoint", found["job"]) if kind == "custom_model" else []:
             forget_model(self.store, checkpoint["fine_tuned_model_checkpoint"])
@@ -136,10 +136,10 @@ class Bedrock:
         train, valid = _data(asked)
         values = read_hyperparameters(model.id, asked.get("hyperParameters", {}))
         jobs, name = self._all("job", region), asked["customModelName"]
-        need(asked["jobName"] not in map(_name, jobs), f"The job name {asked['jobName']} is in use.", CONFLICT)
+        must(asked["jobName"] not in map(_name, jobs), f"The job name {asked['jobName']} is in use.", CONFLICT)
         coming = [job["asked"]["customModelName"] for job in jobs if job["status"] in PLACES]
         free = name not in coming and self._seek("custom_model", name, region) is None
-        need(free, f"The model name {name} is in use.", CONFLICT)
+        must(free, f"The model name {name} is in use.", CONFLICT)
         arn, short = _new_arn(region, f"model-customization-job/{model.id}")
         self._refuse_no_access(asked["roleArn"], arn, train, valid, asked["outputDataConfig"]["s3Uri"])
         job: dict = {
@@ -165,15 +165,15 @@ class Bedrock:
         role = iam.find_role(role_arn)
         trust = "its trust policy lets bedrock.amazonaws.com assume it for this account and job"
         message = f"Could not assume provided IAM role. Please verify that the role exists and that {trust}."
-        need(role is not None and iam.trusts_bedrock(role, job_arn), message)
+        must(role is not None and iam.trusts_bedrock(role, job_arn), message)
         for uri in filter(None, (train, valid, output)):
             bucket, key = split_uri(uri)
-            need(self.s3("HEAD", bucket)[0] == 200, f"The bucket {bucket} does not exist.")
+            must(self.s3("HEAD", bucket)[0] == 200, f"The bucket {bucket} does not exist.")
             place, path = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/{key}"
             use = ("PutObject", f"{path.rstrip('/')}/x") if uri == output else ("GetObject", path)
             for action, resource in (("ListBucket", place), use):
                 message = f"Could not validate {action} permissions to s3://{bucket} with the provided IAM role."
-                need(iam.allows(role, f"s3:{action}", resource), message)
+                must(iam.allows(role, f"s3:{action}", resource), message)
 
     def _job_facts(self, job: dict) -> dict:
         given, done, model = job["asked"], job["finished_at"], job.get("model_arn")
@@ -199,7 +199,7 @@ class Bedrock:
     def do_StopModelCustomizationJob(self, asked: dict, region: str) -> dict:
         def stop(job: dict) -> None:
             message = f"The job is {_shown(job)}: only a job in progress can be stopped."
-            need(job["status"] in PLACES, message, CONFLICT)
+            must(job["status"] in PLACES, message, CONFLICT)
             job.update(stopped_in=job["status"], status="stopping")
 
         job = self._find("job", asked["jobIdentifier"], region)
@@ -255,10 +255,10 @@ class Bedrock:
         name = asked.get("modelDeploymentName") or asked["provisionedModelName"]
         model = self._find("custom_model", asked.get("modelArn") or asked["modelId"], region)
         taken = kind == "throughput" or model["base"].startswith(ON_DEMAND)
-        need(taken, f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
+        must(taken, f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
         arn = self._again(kind, asked, region)
         if arn is None:
-            need(self._seek(kind, name, region) is None, f"The name {name} is in use.")
+            must(self._seek(kind, name, region) is None, f"The name {name} is in use.")
             arn, _ = _new_arn(region, USES[kind])
             use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
             self.store.add(kind, arn, use | {"asked": asked})
@@ -284,11 +284,11 @@ class Bedrock:
         for kind in USES:
             if use := self._seek(kind, key, region):
                 ready = _state(use) != "Creating"
-                need(ready, "The model is being prepared: try again in a moment.", "ModelNotReadyException")
+                must(ready, "The model is being prepared: try again in a moment.", "ModelNotReadyException")
                 model = self._find("custom_model", use["model"], region)
                 return tuple(model["layers"]), model["base"]
         text = "A custom model answers through a deployment or a provisioned throughput, not by its own ARN."
-        need(self._seek("custom_model", key, region) is None, text)
+        must(self._seek("custom_model", key, region) is None, text)
         name = re.sub(r"^(us|eu|apac)\.", "", key.rsplit("foundation-model/", 1)[-1])
         for known in MODELS:
             if name == known.id.rpartition(":")[0]:
@@ -319,13 +319,13 @@ def _new_arn(region: str, path: str) -> tuple[str, str]:
 def _data(asked: dict) -> tuple[str, str | None]:
     """Where the training and the validation file are; what this twin does not take is refused."""
     kind = asked.get("customizationType", "FINE_TUNING")
-    need(kind == "FINE_TUNING", f"This local twin trains FINE_TUNING only, not {kind}.")
+    must(kind == "FINE_TUNING", f"This local twin trains FINE_TUNING only, not {kind}.")
     for field in ("customModelKmsKeyId", "vpcConfig", "customizationConfig"):
-        need(field not in asked, f"This local twin does not take {field}.")
+        must(field not in asked, f"This local twin does not take {field}.")
     train = asked["trainingDataConfig"].get("s3Uri")
-    need(train is not None, "trainingDataConfig.s3Uri is required.")
+    must(train is not None, "trainingDataConfig.s3Uri is required.")
     checks = asked.get("validationDataConfig", {}).get("validators", [])
-    need(len(checks) <= 1, "Only one validation dataset is taken for this model.")
+    must(len(checks) <= 1, "Only one validation dataset is taken for this model.")
     return train, checks[0]["s3Uri"] if checks else None
 
 

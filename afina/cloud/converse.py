@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
 from afina.cloud.intake import parse_json
-from afina.cloud.shapes import AwsError, fit_request, need, service_model
+from afina.cloud.shapes import AwsError, fit_request, must, service_model
 
 Say = Callable[[Turn], Iterator[str]]  # answers a turn, in pieces; Refused: the model cannot take it
 NOT_TAKEN = ("toolConfig", "guardrailConfig", "promptVariables", "additionalModelRequestFields", "outputConfig")
@@ -27,7 +27,7 @@ class BedrockRuntime:
         """A question and its answer, whose first piece is there already: a refusal must come before the 200."""
         layers, _ = self.find_model(asked["modelId"], region)
         for field in NOT_TAKEN:
-            need(not asked.get(field), f"This local twin does not take {field}.")
+            must(not asked.get(field), f"This local twin does not take {field}.")
         settings = {key: value for key, value in asked.get("inferenceConfig", {}).items() if value is not None}
         turn = Turn(
             layers, _messages(asked), settings.get("maxTokens"), settings.get("temperature", 0.7),
@@ -78,21 +78,21 @@ def _messages(asked: dict) -> list[dict]:
     last = "assistant"
     for message in asked.get("messages", []):
         right = message["role"] in {"user", "assistant"} - {last}
-        need(right, "A conversation must start with a user message and alternate between user and assistant.")
+        must(right, "A conversation must start with a user message and alternate between user and assistant.")
         last = message["role"]
         messages.append({"role": last, "content": _text(message["content"])})
-    need(last == "user", "A conversation must end with a user message.")
+    must(last == "user", "A conversation must end with a user message.")
     return messages
 
 
 def _text(blocks: list[dict]) -> str:
     right = blocks and all(set(block) == {"text"} and isinstance(block["text"], str) for block in blocks)
-    need(right, "This local twin takes text blocks only.")
+    must(right, "This local twin takes text blocks only.")
     return "\n".join(block["text"] for block in blocks)
 
 
 def _of_llama(body: dict) -> dict:
-    need(isinstance(body.get("prompt"), str), "Malformed input request: required key [prompt] not found.")
+    must(isinstance(body.get("prompt"), str), "Malformed input request: required key [prompt] not found.")
     names = {"maxTokens": "max_gen_len", "temperature": "temperature", "topP": "top_p"}
     return {
         "messages": [{"role": "user", "content": [{"text": body["prompt"]}]}],
@@ -101,7 +101,7 @@ def _of_llama(body: dict) -> dict:
 
 
 def _of_nova(body: dict) -> dict:
-    need("messages" in body, "Malformed input request: required key [messages] not found.")
+    must("messages" in body, "Malformed input request: required key [messages] not found.")
     settings = body.get("inferenceConfig") or {}
     if isinstance(settings, dict) and "max_new_tokens" in settings:  # Nova's name of it
         settings = {"maxTokens": settings["max_new_tokens"], **settings}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from afina import prices
-from afina.cloud.shapes import AwsError, need
+from afina.cloud.shapes import AwsError, must
 
 MODELS = [model for model in prices.MODELS if model.service == "bedrock"]
 _TABLE = tomllib.loads(Path(__file__).with_name("bedrock.toml").read_text(encoding="utf-8"))
@@ -39,11 +39,11 @@ def read_hyperparameters(model: str, given: dict[str, str]) -> dict[str, float]:
     table = HYPERPARAMETERS[_maker(model)]
     values = {name: default for name, (_, _, default) in table.items()}
     for name, text in given.items():
-        need(name in table, f"Hyperparameter {name[:40]} is not one of {', '.join(table)}.")
+        must(name in table, f"Hyperparameter {name[:40]} is not one of {', '.join(table)}.")
         low, high, _ = table[name]
         kind, form = ("", r"\d*\.?\d+(?:[eE]-?\d{1,2})?") if name == "learningRate" else ("an integer ", r"\d{1,6}")
         right = re.fullmatch(form, text) and low <= float(text) <= high
-        need(right, f"Hyperparameter {name} must be {kind}from {low:g} to {high:g}.")
+        must(right, f"Hyperparameter {name} must be {kind}from {low:g} to {high:g}.")
         values[name] = float(text)
     return values
 

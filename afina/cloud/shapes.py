@@ -37,7 +37,7 @@ class AwsError(Exception):
         self.code = code
 
 
-def need(right: object, message: str, code: str = "ValidationException") -> None:
+def must(right: object, message: str, code: str = "ValidationException") -> None:
     """AwsError unless `right`."""
     if not right:
         raise AwsError(message, code)
