@@ -57,6 +57,7 @@ def fit(shape: Shape, value: Any, path: str = "") -> Any:
         return {name: fit(shape.value, item, f"{path}.{name[:40]}") for name, item in value.items()}
     if shape.type_name == "structure" and not shape.is_document_type:
         names = [name for name in shape.members if name in shape.required_members or value.get(name) is not None]
+        names.sort(key=lambda name: value.get(name) is not None)  # what is missing is told first
         return {name: fit(shape.members[name], value.get(name), f"{path}.{name}") for name in names}
     return value
 
