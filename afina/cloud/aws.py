@@ -4,8 +4,6 @@ moto keeps its buckets and roles in memory. Every request that changes them is k
 again when the twin starts on the same folder: what moto has then is what it had.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import secrets
@@ -13,8 +11,8 @@ from urllib.parse import quote
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.test import create_environ, run_wsgi_app
-from werkzeug.wrappers import Request
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Request, Response
 
 from afina.cloud.bedrock import Bedrock
 from afina.cloud.iam import split_uri
@@ -39,79 +37,76 @@ class Aws:
         for kept in self.store.all("aws_request"):
             self._run(kept["environ"], (self.folder / kept["id"]).read_bytes())
         self.bedrock = Bedrock(self.store, self.s3, twin.speaker.say, twin.wake)
+        self.deliver = self.bedrock.deliver
 
     def __call__(self, environ, start_response):
         asked = environ.get("HTTP_AUTHORIZATION", "") + "&" + environ.get("QUERY_STRING", "")
         found = CREDENTIAL.search(asked)
-        if found is None or not secrets.compare_digest(found[1].encode(), self.key.encode()):
-            message = "The security token included in the request is invalid."
-            return _refuse(start_response, 403, "InvalidClientTokenId", message)
-        region, service = found[2], found[3]
-        if service == "bedrock":
-            return self.bedrock(environ, start_response, region)
+        known = found is not None and secrets.compare_digest(found[1].encode(), self.key.encode())
+        region, service = (found[2], found[3]) if found else ("", "")
+        if known and service == "bedrock":
+            return self.bedrock.api(environ, start_response, region)
+        return self._answer(environ, service, known)(environ, start_response)
+
+    def _answer(self, environ: dict, service: str, known: bool) -> Response:
+        """What is not Bedrock's: moto's answer, or an error."""
+        if not known:
+            return _error(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
         if service not in SERVICES or environ["PATH_INFO"].startswith(("/moto-api", "/latest/", "/v20180820")):
-            message = f"This local twin has no {service[:40]} like that."
-            return _refuse(start_response, 400, "UnknownOperationException", message)
+            return _error(400, "UnknownOperationException", f"This local twin has no {service[:40]} like that.")
         request = Request(environ)
         request.max_content_length = LIMIT
         try:
-            body = request.get_data()
+            return self._ask(environ, request.get_data(), service)
         except RequestEntityTooLarge:
-            message = "The request is larger than this local twin takes."
-            return _refuse(start_response, 413, "EntityTooLarge", message)
-        status, headers, answer = self._ask(environ, body, service)
-        start_response(status, headers)
-        return [answer]
+            return _error(413, "EntityTooLarge", "The request is larger than this local twin takes.")
 
-    def _ask(self, environ: dict, body: bytes, service: str) -> tuple[str, list, bytes]:
+    def _ask(self, environ: dict, body: bytes, service: str) -> Response:
         """moto's answer; what changed its memory is kept for the next start, without the key of this one."""
         kept = {key: value for key, value in environ.items() if isinstance(value, str)}
         kept.pop("HTTP_TRANSFER_ENCODING", None)
-        answer, query = self._run(kept, body), kept.get("QUERY_STRING", "")
+        answer, verb, query = self._run(kept, body), kept["REQUEST_METHOD"], kept.get("QUERY_STRING", "")
+        reads = verb in ("GET", "HEAD") or (service != "s3" and READS.search(body))
+        if service == "sts" or reads or answer.status_code >= 300:
+            return answer
         if re.search("(?:^|&)upload(?:s|Id)(?:=|&|$)", query):
             # an upload in parts has an id that a replay would not meet: keep the whole object when it is complete
-            if kept["REQUEST_METHOD"] == "POST" and "uploadId" in query and answer[0] < "300":
+            if verb == "POST" and "uploadId" in query:
                 path = kept["PATH_INFO"].encode("latin-1").decode("utf-8")  # WSGI's way with text
                 bucket, _, key = path.lstrip("/").partition("/")
                 self.s3("PUT", bucket, key, self.s3("GET", bucket, key)[1])
             return answer
-        changes = kept["REQUEST_METHOD"] not in ("GET", "HEAD") and not (service != "s3" and READS.search(body))
-        if service != "sts" and changes and answer[0] < "300":
-            for name in ("HTTP_AUTHORIZATION", "QUERY_STRING"):
-                kept[name] = kept.get(name, "").replace(self.key, "REPLAYED")
-            id = new_id("", 16)
-            (self.folder / id).write_bytes(body)
-            self.store.add("aws_request", id, {"id": id, "environ": kept})
+        for name in ("HTTP_AUTHORIZATION", "QUERY_STRING"):
+            kept[name] = kept.get(name, "").replace(self.key, "REPLAYED")
+        id = new_id("", 16)
+        (self.folder / id).write_bytes(body)
+        self.store.add("aws_request", id, {"id": id, "environ": kept})
         return answer
 
-    def _run(self, given: dict[str, str], body: bytes) -> tuple[str, list, bytes]:
-        """(status, headers, body) of moto's answer."""
+    def _run(self, given: dict[str, str], body: bytes) -> Response:
+        """moto's answer."""
         environ = create_environ() | given | {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
         environ |= {"wsgi.input_terminated": True, "wsgi.errors": io.StringIO()}
-        chunks, status, headers = run_wsgi_app(self.moto, environ)
-        return status, [(k, v) for k, v in headers if k.lower() != "connection"], b"".join(chunks)
-
-    # --- what Bedrock and the supervisor need of it ------------------------------------------------------------------
+        answer = Response.from_app(self.moto, environ)
+        answer.headers.remove("Connection")
+        answer.get_data()
+        return answer
 
     def s3(self, method: str, bucket: str, key: str = "", body: bytes = b"") -> tuple[int, bytes]:
         """(status, body) of one S3 request of the twin's own."""
         scope = f"AWS4-HMAC-SHA256 Credential={self.key}/20260101/us-east-1/s3/aws4_request"
         path = quote(f"/{bucket}/{key}" if key else f"/{bucket}")
         environ = create_environ(path, "http://127.0.0.1", method=method, headers={"Authorization": scope})
-        status, _, answer = self._ask(environ, body, "s3")
-        return int(status.split()[0]), answer
+        answer = self._ask(environ, body, "s3")
+        return answer.status_code, answer.get_data()
 
     def content_of(self, uri: str) -> bytes | None:
         status, body = self.s3("GET", *split_uri(uri))
         return body if status == 200 else None
 
-    def deliver(self, job: dict) -> None:
-        self.bedrock.deliver(job)
 
-
-def _refuse(start_response, status: int, code: str, message: str):
+def _error(status: int, code: str, message: str) -> Response:
     """An error in the two shapes that AWS clients read: XML for S3, IAM and STS; a header with JSON for Bedrock."""
     error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-    body = f"<ErrorResponse>{error}<RequestId>local</RequestId></ErrorResponse>".encode()
-    start_response(f"{status} {code}", [("Content-Type", "text/xml"), ("x-amzn-errortype", code)])
-    return [body]
+    body = f"<ErrorResponse>{error}<RequestId>local</RequestId></ErrorResponse>"
+    return Response(body, f"{status} {code}", {"x-amzn-errortype": code}, "text/xml")

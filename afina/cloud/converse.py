@@ -1,7 +1,5 @@
 """Bedrock's runtime in the twin: Converse, its stream, and InvokeModel in the native forms of Nova and Llama."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import struct
@@ -13,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
 from afina.cloud.intake import parse_json
-from afina.cloud.shapes import check_shape, invalid, service_model
+from afina.cloud.shapes import AwsError, fit_request, must, service_model
 
 Say = Callable[[Turn], Iterator[str]]  # answers a turn, in pieces; Refused: the model cannot take it
 NOT_TAKEN = ("toolConfig", "guardrailConfig", "promptVariables", "additionalModelRequestFields", "outputConfig")
@@ -29,10 +27,8 @@ class BedrockRuntime:
         """A question and its answer, whose first piece is there already: a refusal must come before the 200."""
         layers, _ = self.find_model(asked["modelId"], region)
         for field in NOT_TAKEN:
-            if asked.get(field):
-                raise invalid(f"This local twin does not take {field}.")
-        given = asked.get("inferenceConfig", {})
-        settings = {key: value for key, value in given.items() if value is not None}
+            must(not asked.get(field), f"This local twin does not take {field}.")
+        settings = {key: value for key, value in asked.get("inferenceConfig", {}).items() if value is not None}
         turn = Turn(
             layers, _messages(asked), settings.get("maxTokens"), settings.get("temperature", 0.7),
             settings.get("topP", 0.9), tuple(settings.get("stopSequences", [])),
@@ -41,7 +37,7 @@ class BedrockRuntime:
         try:
             return turn, itertools.chain([next(stream, "")], stream)
         except Refused as error:
-            raise invalid(str(error)) from error
+            raise AwsError(str(error)) from error
 
     def do_Converse(self, asked: dict, region: str) -> dict:
         began = time.perf_counter()
@@ -69,42 +65,34 @@ class BedrockRuntime:
         try:
             body = parse_json(asked.get("body", b""))
         except ValueError as error:
-            raise invalid("Malformed input request: the body is not a JSON object.") from error
+            raise AwsError("Malformed input request: the body is not a JSON object.") from error
         converse = {"modelId": asked["modelId"], **(_of_llama(body) if llama else _of_nova(body))}
-        try:
-            check_shape(service_model("bedrock-runtime").operation_model("Converse").input_shape, converse)
-        except ValueError as error:
-            raise invalid(str(error)) from error
-        turn, stream = self._begin(converse, region)
+        shape = service_model("bedrock-runtime").operation_model("Converse").input_shape
+        turn, stream = self._begin(fit_request(shape, converse), region)
         answer = (_llama_answer if llama else _answer)(turn, "".join(stream))
         return Response(json.dumps(answer), mimetype="application/json")
-
-
-# --- requests ------------------------------------------------------------------------------------------------------------
 
 
 def _messages(asked: dict) -> list[dict]:
     messages = [{"role": "system", "content": _text([part])} for part in asked.get("system", [])]
     last = "assistant"
     for message in asked.get("messages", []):
-        if message["role"] == last or message["role"] not in ("user", "assistant"):
-            raise invalid("A conversation must start with a user message and alternate between user and assistant.")
+        right = message["role"] in {"user", "assistant"} - {last}
+        must(right, "A conversation must start with a user message and alternate between user and assistant.")
         last = message["role"]
         messages.append({"role": last, "content": _text(message["content"])})
-    if last != "user":
-        raise invalid("A conversation must end with a user message.")
+    must(last == "user", "A conversation must end with a user message.")
     return messages
 
 
 def _text(blocks: list[dict]) -> str:
-    if not blocks or not all(set(block) == {"text"} and isinstance(block["text"], str) for block in blocks):
-        raise invalid("This local twin takes text blocks only.")
+    right = blocks and all(set(block) == {"text"} and isinstance(block["text"], str) for block in blocks)
+    must(right, "This local twin takes text blocks only.")
     return "\n".join(block["text"] for block in blocks)
 
 
 def _of_llama(body: dict) -> dict:
-    if not isinstance(body.get("prompt"), str):
-        raise invalid("Malformed input request: required key [prompt] not found.")
+    must(isinstance(body.get("prompt"), str), "Malformed input request: required key [prompt] not found.")
     names = {"maxTokens": "max_gen_len", "temperature": "temperature", "topP": "top_p"}
     return {
         "messages": [{"role": "user", "content": [{"text": body["prompt"]}]}],
@@ -113,16 +101,12 @@ def _of_llama(body: dict) -> dict:
 
 
 def _of_nova(body: dict) -> dict:
-    if "messages" not in body:
-        raise invalid("Malformed input request: required key [messages] not found.")
+    must("messages" in body, "Malformed input request: required key [messages] not found.")
     settings = body.get("inferenceConfig") or {}
     if isinstance(settings, dict) and "max_new_tokens" in settings:  # Nova's name of it
         settings = {"maxTokens": settings["max_new_tokens"], **settings}
     system = {"system": body["system"]} if body.get("system") else {}
     return {"messages": body["messages"], "inferenceConfig": settings, **system}
-
-
-# --- answers -------------------------------------------------------------------------------------------------------------
 
 
 def _answer(turn: Turn, text: str) -> dict:
@@ -131,9 +115,8 @@ def _answer(turn: Turn, text: str) -> dict:
 
 
 def _llama_answer(turn: Turn, text: str) -> dict:
-    reason = "length" if turn.finish_reason == "length" else "stop"
     counts = {"prompt_token_count": turn.prompt_tokens, "generation_token_count": turn.answer_tokens}
-    return {"generation": text, **counts, "stop_reason": reason}
+    return {"generation": text, **counts, "stop_reason": turn.finish_reason}
 
 
 def _reason(turn: Turn) -> str:

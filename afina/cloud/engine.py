@@ -2,4 +2,3 @@
 
 from afina.cloud.train import *  # noqa: F403
 from afina.cloud.train import JobRun as Run  # noqa: F401
-from afina.cloud.train import main  # noqa: F401

@@ -1,7 +1,5 @@
 """Whether Bedrock may do what a job asks of it, by the roles and policies that moto keeps."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 

@@ -3,12 +3,11 @@
 Bad data is no HTTP error: the service accepts the job and fails it a little later, and so do the twins.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io
 import json
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,37 +15,10 @@ from afina import whole
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
 from afina.jsonl import validate
-from afina.jsonl.validate import Report
 from afina.prices import find_model
 
 BUSY = ("validating_files", "queued", "running", "delivering", "stopping")
-
-# What the checker calls a problem, in the language of the services.
-WHY = {
-    "empty_file": "the file is empty",
-    "bom": "the file starts with a byte order mark",
-    "encoding": "the text is not UTF-8",
-    "blank_line": "the line is blank",
-    "line_too_long": "the line is too long",
-    "json": "the line is not valid JSON",
-    "duplicate_key": "a key is repeated",
-    "not_object": "the line is not a JSON object",
-    "missing_key": "a required key is missing",
-    "unknown_key": "unexpected key",
-    "type": "wrong type",
-    "role": "invalid role",
-    "order": "messages in a wrong order",
-    "no_answer": "the last message must be from the assistant",
-    "empty_content": "empty content",
-    "weight": "weight must be 0 or 1",
-    "nothing_to_learn": "every assistant message has weight 0",
-    "tools": "malformed tools or tool calls",
-    "same_outputs": "preferred_output and non_preferred_output are equal",
-    "schema_version": "wrong schemaVersion",
-    "reserved_word": "reserved word in the text",
-    "too_many_tokens": "the example has too many tokens",
-    "too_many_examples": "too many examples",
-}
+WHY = tomllib.loads(Path(__file__).with_name("problems.toml").read_text(encoding="utf-8"))
 
 
 def parse_json(data: bytes) -> dict:
@@ -119,49 +91,44 @@ def fail(store: Store, job_id: str, code: str, message: str, param: str | None =
 
 def check_job(twin, job: dict) -> None:
     """Copy and check a job's files: afterwards it is queued, or failed."""
-    store, folder = twin.store, job_folder(twin.store, job["id"])
-    paths = {}
-    for field, name in (("training_file", "train.jsonl"), ("validation_file", "valid.jsonl")):
-        if job[field] is None:
-            continue
-        content = (twin.openai if job["service"] == "openai" else twin.aws).content_of(job[field])
-        if content is None:
-            fail(store, job["id"], "file_not_found", f"The file {job[field]} does not exist (NoSuchKey).", field)
-            return
-        paths[field] = folder / name
-        paths[field].write_bytes(content)
-    try:
-        report = validate(*paths.values(), format=job["format"], model=job["family"], tokens="estimate")
-    except CourseError as error:
-        fail(store, job["id"], "invalid_file_format", str(error), "training_file")
-        return
-    if complaint := _complaint(report):
-        fail(store, job["id"], *complaint)
+    if complaint := _complaint(twin, job):
+        fail(twin.store, job["id"], *complaint)
         return
 
     def queue(found: dict) -> None:
         if found["status"] == "validating_files":
             found["status"] = "queued"
+            job_event(twin.store, job["id"], "Files validated, moving job to queued state")
 
-    if store.edit("job", job["id"], queue)["status"] == "queued":
-        job_event(store, job["id"], "Files validated, moving job to queued state")
+    twin.store.edit("job", job["id"], queue)
 
 
-def _complaint(report: Report) -> tuple[str, str, str] | None:
+def _complaint(twin, job: dict) -> tuple[str, str, str] | None:
     """(code, message, field) of the first thing the service would refuse, or None."""
+    paths = []
+    for field, name in (("training_file", "train"), ("validation_file", "valid")):
+        if job[field] is not None:
+            content = (twin.openai if job["service"] == "openai" else twin.aws).content_of(job[field])
+            if content is None:
+                return "file_not_found", f"The file {job[field]} does not exist (NoSuchKey).", field
+            paths.append(job_folder(twin.store, job["id"]) / f"{name}.jsonl")
+            paths[-1].write_bytes(content)
+    try:
+        report = validate(*paths, format=job["format"], model=job["family"], tokens="estimate")
+    except CourseError as error:
+        return "invalid_file_format", str(error), "training_file"
     # a validation line that was trained on spoils the figures, but no service refuses it
     errors = [p for p in report.problems if p.severity == "error" and p.kind not in ("leak", "prompt_leak")]
-    least = find_model(report.model).min_examples
-    for problem in sorted(errors, key=lambda p: p.kind == "too_few_examples"):
-        field = "training_file" if problem.file == report.train.file else "validation_file"
-        which = field.split("_")[0].capitalize()
-        if problem.kind == "too_few_examples":
-            count = report.train.examples
-            text = f"{which} file has {count} example(s), but must have at least {least} examples"
-            return "invalid_n_examples", text, field
-        place = f" Line {problem.line}" if problem.line else ""
-        place += f", {problem.field}" if problem.field else ""
-        more = f" ({len(errors)} problems in all)" if len(errors) > 1 else ""
-        why = WHY.get(problem.kind, problem.kind.replace("_", " "))
-        return "invalid_file_format", f"Invalid file format in {which.lower()} file.{place}: {why}.{more}", field
-    return None
+    if not errors:
+        return None
+    problem = min(errors, key=lambda p: p.kind == "too_few_examples")
+    which = "training" if problem.file == report.train.file else "validation"
+    if problem.kind == "too_few_examples":
+        count, least = report.train.examples, find_model(report.model).min_examples
+        text = f"{which.capitalize()} file has {count} example(s), but must have at least {least} examples"
+        return "invalid_n_examples", text, f"{which}_file"
+    place = f" Line {problem.line}" if problem.line else ""
+    place += f", {problem.field}" if problem.field else ""
+    more = f" ({len(errors)} problems in all)" if len(errors) > 1 else ""
+    why = WHY.get(problem.kind, problem.kind.replace("_", " "))
+    return "invalid_file_format", f"Invalid file format in {which} file.{place}: {why}.{more}", f"{which}_file"

@@ -1,16 +1,16 @@
 """A service of AWS by botocore's own model of it: which operation a request asks for, and whether both sides keep its shapes."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from afina.cloud.intake import parse_json
@@ -19,15 +19,11 @@ from afina.cloud.store import new_id
 BODY_LIMIT = 4 << 20
 # Java's pattern for job names nests two quantifiers over "-", which costs exponential time; this one says the same.
 SLOW, FAST = r"(-*[a-zA-Z0-9\+\-\.])*", r"[a-zA-Z0-9+\-.]*"
-STATUS_OF = {
-    "AccessDeniedException": 403, "ResourceNotFoundException": 404, "UnknownOperationException": 404,
-    "ModelNotReadyException": 429,
-}  # fmt: skip
-KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "structure": (dict, "be an object"), "map": (dict, "be a map"), "list": (list, "be a list"),
-    "string": (str, "be a string"), "timestamp": (str, "be a timestamp"), "boolean": (bool, "be a boolean"),
-    "integer": (int, "be an integer"), "long": (int, "be an integer"),
-    "float": ((int, float), "be a number"), "double": ((int, float), "be a number"),
+STATUS_OF = {"ResourceNotFoundException": 404, "UnknownOperationException": 404, "ModelNotReadyException": 429}
+KINDS: dict[str, tuple[Any, str]] = {
+    "structure": (dict, "an object"), "map": (dict, "a map"), "list": (list, "a list"), "string": (str, "a string"),
+    "timestamp": (str, "a timestamp"), "boolean": (bool, "a boolean"), "integer": (int, "an integer"),
+    "long": (int, "an integer"), "float": ((int, float), "a number"), "double": ((int, float), "a number"),
 }  # fmt: skip
 
 Handler = Callable[[dict, str], dict | Response]
@@ -36,68 +32,57 @@ Handler = Callable[[dict, str], dict | Response]
 class AwsError(Exception):
     """An error of the service, by the name botocore's model gives it."""
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, message: str, code: str = "ValidationException"):
         super().__init__(message)
         self.code = code
 
 
-def invalid(message: str) -> AwsError:
-    return AwsError("ValidationException", message)
-
-
-# --- shapes --------------------------------------------------------------------------------------------------------------
-
-
-def check_shape(shape: Shape, value: object, path: str = "") -> None:
-    """ValueError where `value` (parsed JSON) breaks the shape: type, required, enum, pattern, length, range."""
-    kind = shape.type_name
-    wanted, rule = KINDS.get(kind, (object, ""))
-    right = isinstance(value, wanted) and (kind == "boolean" or not isinstance(value, bool))
-    if right and isinstance(value, float):
-        right = math.isfinite(value)
-    if right and kind == "timestamp":
-        right = instant(str(value)) is not None
-    _need(right, value, path, rule)
-    size = value if isinstance(value, (int, float)) else len(value) if isinstance(value, (str, list, dict)) else 0
-    low, high = shape.metadata.get("min"), shape.metadata.get("max")
-    _need(low is None or size >= low, value, path, f"have length or value greater than or equal to {low}")
-    _need(high is None or size <= high, value, path, f"have length or value less than or equal to {high}")
-    if isinstance(value, str) and kind == "string":
-        _need(not shape.enum or value in shape.enum, value, path, f"satisfy enum value set: {shape.enum}")
-        pattern = shape.metadata.get("pattern", "").replace(SLOW, FAST)
-        fits = not pattern or re.fullmatch(pattern, value)
-        _need(bool(fits), value, path, f"satisfy regular expression pattern: {pattern[:120]}")
-    for part, item, where in _parts(shape, value, path):
-        check_shape(part, item, where)
-
-
-def _parts(shape: Shape, value, path: str) -> Iterator[tuple[Shape, object, str]]:
-    """(shape, value, path) of everything inside a list, a map or a structure."""
-    if shape.type_name == "list":
-        yield from ((shape.member, item, f"{path}.{place}.member") for place, item in enumerate(value, 1))
-    elif shape.type_name == "map":
-        yield from ((shape.value, item, f"{path}.{name[:40]}") for name, item in value.items())
-    elif shape.type_name == "structure" and not shape.is_document_type:
-        for name in shape.required_members:
-            _need(value.get(name) is not None, None, f"{path}.{name}", "not be null")
-        for name, item in value.items():
-            if name in shape.members and item is not None:
-                yield shape.members[name], item, f"{path}.{name}"
-
-
-def _need(right: bool, value: object, path: str, rule: str) -> None:
+def must(right: object, message: str, code: str = "ValidationException") -> None:
+    """AwsError unless `right`."""
     if not right:
-        shown, path = json.dumps(value, ensure_ascii=True, default=str)[:120], path.lstrip(".")
-        raise ValueError(
-            f"1 validation error detected: Value {shown} at '{path}' failed to satisfy constraint: Member must {rule}"
-        )
+        raise AwsError(message, code)
 
 
-def fit(shape: Shape, value):
-    """What the shape names of `value`: one set of facts about a thing serves its whole view and its line in a list."""
+def fit(shape: Shape, value: Any, path: str = "") -> Any:
+    """What the shape names of `value` (parsed JSON), None left out: one set of facts serves a thing's view and its line in a list.
+
+    ValueError where the value breaks the shape: type, required, enum, pattern, length, range.
+    """
+    if rule := _broken(shape, value):
+        what = f"Value {json.dumps(value, default=str)[:120]} at '{path.lstrip('.')}'"
+        raise ValueError(f"1 validation error detected: {what} failed to satisfy constraint: Member must {rule}")
+    if shape.type_name == "list":
+        return [fit(shape.member, item, f"{path}.{place}.member") for place, item in enumerate(value, 1)]
+    if shape.type_name == "map":
+        return {name: fit(shape.value, item, f"{path}.{name[:40]}") for name, item in value.items()}
     if shape.type_name == "structure" and not shape.is_document_type:
-        return {name: fit(member, value[name]) for name, member in shape.members.items() if name in value}
-    return [fit(shape.member, item) for item in value] if shape.type_name == "list" else value
+        names = [name for name in shape.members if name in shape.required_members or value.get(name) is not None]
+        names.sort(key=lambda name: value.get(name) is not None)  # what is missing is told first
+        return {name: fit(shape.members[name], value.get(name), f"{path}.{name}") for name in names}
+    return value
+
+
+def _broken(shape: Shape, value: Any) -> str | None:
+    """The first of the shape's own rules that the value breaks."""
+    kind, low, high = shape.type_name, shape.metadata.get("min"), shape.metadata.get("max")
+    wanted, called = KINDS.get(kind, (object, ""))
+    if value is None:
+        return "not be null"
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "boolean"):
+        return f"be {called}"
+    if (isinstance(value, float) and not math.isfinite(value)) or (kind == "timestamp" and instant(value) is None):
+        return f"be {called}"
+    size = value if isinstance(value, (int, float)) else len(value)
+    if low is not None and size < low:
+        return f"have length or value greater than or equal to {low}"
+    if high is not None and size > high:
+        return f"have length or value less than or equal to {high}"
+    pattern = shape.metadata.get("pattern", "").replace(SLOW, FAST)
+    if kind == "string" and shape.enum and value not in shape.enum:
+        return f"satisfy enum value set: {shape.enum}"
+    if kind == "string" and pattern and not re.fullmatch(pattern, value):
+        return f"satisfy regular expression pattern: {pattern[:120]}"
+    return None
 
 
 def iso(seconds: float) -> str:
@@ -107,13 +92,10 @@ def iso(seconds: float) -> str:
 def instant(text: str) -> float | None:
     """Seconds since 1970 of an ISO time, which is UTC unless it says otherwise; None for anything else."""
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-
-
-# --- operations ----------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -149,60 +131,53 @@ class Api:
         operation, in_path = self._operation(request)
         handler = self.handlers.get(operation.name)
         if handler is None:
-            raise AwsError("UnknownOperationException", f"This local twin does not do {operation.name}.")
+            raise AwsError(f"This local twin does not do {operation.name}.", "UnknownOperationException")
         answer = handler(_asked(request, operation.input_shape, in_path), region)
         if isinstance(answer, Response):
             return answer
-        if operation.output_shape is not None:
-            answer = fit(operation.output_shape, answer)
-            check_shape(
-                operation.output_shape, answer, operation.name
-            )  # a breach here is a bug of the twin, and answers 500
+        answer = fit(operation.output_shape, answer, operation.name)  # a breach is a bug of the twin, and answers 500
         return Response(json.dumps(answer), operation.http["responseCode"], mimetype="application/json")
 
     def _operation(self, request: Request) -> tuple[OperationModel, dict[str, str]]:
         for method, pattern, operation in self.routes:
             if method == request.method and (found := pattern.fullmatch(request.path)):
                 return operation, found.groupdict()
-        raise AwsError("UnknownOperationException", f"No operation at {request.method} {request.path[:200]}")
+        raise AwsError(f"No operation at {request.method} {request.path[:200]}", "UnknownOperationException")
 
 
-def _asked(request: Request, shape: Shape | None, in_path: dict[str, str]) -> dict:
+def fit_request(shape: Shape, asked: dict) -> dict:
+    """What the shape names of what is asked. AwsError where it breaks the shape."""
+    try:
+        return fit(shape, asked)
+    except RecursionError as error:
+        raise AwsError("The request is nested too deep.") from error
+    except ValueError as error:
+        raise AwsError(str(error)) from error
+
+
+def _asked(request: Request, shape: Shape, in_path: dict[str, str]) -> dict:
     """What a request asks for: members of the shape, from body, path and query."""
-    if shape is None:
-        return {}
+    payload, asked = shape.serialization.get("payload"), {}
     try:
         data = request.get_data()
-    except Exception as error:
-        raise invalid("The request is larger than this local twin takes.") from error
-    asked: dict = {}
-    payload = shape.serialization.get("payload")
-    if payload and shape.members[payload].type_name == "blob":
-        asked[payload] = data
-    elif data:
-        try:
+        if payload and shape.members[payload].type_name == "blob":
+            asked[payload] = data
+        elif data:
             asked = parse_json(data)
-        except ValueError as error:
-            raise AwsError("SerializationException", "The body of the request is not a JSON object.") from error
-    for name, member in shape.members.items():
-        place, key = member.serialization.get("location"), member.serialization.get("name", name)
-        if place == "uri":
-            asked[name] = in_path[key]
-        elif place == "querystring":
-            asked[name] = _typed(member, request.args[key]) if key in request.args else None
-    try:
-        check_shape(shape, {name: value for name, value in asked.items() if name != payload})
-    except RecursionError as error:
-        raise invalid("The request is nested too deep.") from error
+    except HTTPException as error:
+        raise AwsError("The request is larger than this local twin takes.") from error
     except ValueError as error:
-        raise invalid(str(error)) from error
-    return {name: value for name, value in asked.items() if value is not None and name in shape.members}
+        raise AwsError("The body of the request is not a JSON object.", "SerializationException") from error
+    places = {"uri": in_path, "querystring": request.args}
+    for name, member in shape.members.items():
+        found = places.get(member.serialization.get("location"))
+        if found is not None:
+            asked[name] = _typed(member, found.get(member.serialization.get("name", name)))
+    return fit_request(shape, asked)
 
 
-def _typed(member: Shape, text: str):
-    """A query value as JSON would have it."""
-    if member.type_name in ("integer", "long"):
+def _typed(member: Shape, text: str | None):
+    """A value of path or query as JSON would have it."""
+    if text and member.type_name in ("integer", "long"):
         return int(text) if re.fullmatch(r"-?\d{1,9}", text) else text
-    if member.type_name == "boolean":
-        return {"true": True, "false": False}.get(text.lower(), text)
-    return text
+    return {"true": True, "false": False}.get(text.lower(), text) if text and member.type_name == "boolean" else text

@@ -4,8 +4,6 @@ A document has a kind ("job", "file", …), an id and maybe a parent. Order is t
 outlives kill -9: a document is as before a change or as after it.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sqlite3
@@ -50,20 +48,22 @@ class Store:
         with self._lock:
             self._db.close()
 
+    def _run(self, query: str, *values: str) -> list[tuple]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
     def add(self, kind: str, id: str, body: dict, parent: str = "") -> dict:
         """Store a new document. KeyError if the kind already has this id."""
-        row = (kind, id, parent, json.dumps(body))
+        query = "INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)"
         try:
-            with self._lock:
-                self._db.execute("INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)", row)
+            self._run(query, kind, id, parent, json.dumps(body))
         except sqlite3.IntegrityError as error:
             raise KeyError(id) from error
         return body
 
     def get(self, kind: str, id: str) -> dict | None:
-        with self._lock:
-            row = self._db.execute("SELECT body FROM documents WHERE kind = ? AND id = ?", (kind, id)).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._run("SELECT body FROM documents WHERE kind = ? AND id = ?", kind, id)
+        return json.loads(rows[0][0]) if rows else None
 
     def edit(self, kind: str, id: str, change: Callable[[dict], object]) -> dict:
         """Apply `change` to the document in place and return it; nothing else writes meanwhile. KeyError if unknown.
@@ -76,17 +76,14 @@ class Store:
             if body is None:
                 raise KeyError(id)
             change(body)
-            self._db.execute("UPDATE documents SET body = ? WHERE kind = ? AND id = ?", (json.dumps(body), kind, id))
+            self._run("UPDATE documents SET body = ? WHERE kind = ? AND id = ?", json.dumps(body), kind, id)
         return body
 
     def delete(self, kind: str, id: str) -> bool:
-        with self._lock:
-            return self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, id)).rowcount > 0
+        return bool(self._run("DELETE FROM documents WHERE kind = ? AND id = ? RETURNING id", kind, id))
 
     def all(self, kind: str, parent: str | None = None) -> list[dict]:
         """Every document of the kind (and parent), oldest first."""
         where, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
-        query = f"SELECT body FROM documents WHERE kind = ?{where} ORDER BY seq"
-        with self._lock:
-            rows = self._db.execute(query, (kind, *values)).fetchall()
+        rows = self._run(f"SELECT body FROM documents WHERE kind = ?{where} ORDER BY seq", kind, *values)
         return [json.loads(body) for (body,) in rows]

@@ -1,14 +1,12 @@
 """The training process of the twins: `python -m afina.cloud.train FOLDER BASE`, one job at a time, in order.
 
-It reads and writes the same store as the serving process and ends with it (its standard input closes). The training is
-`afina.tune.sft`, on the CPU. A job that was running when the process died goes on from its last saved step.
+It shares the store of the serving process and ends with it (its standard input closes). A job that was running when the
+process died goes on from its last saved step.
 
 Learning rates are scaled: the services' own would hardly move a model this small. OpenAI's multiplier counts units of
 `SFT_UNIT` or `DPO_UNIT`; Bedrock's learningRate counts relative to its default, which stands for a multiplier of 2.
 Bedrock's batch of one record is not followed: the twin chooses, as for OpenAI's "auto".
 """
-
-from __future__ import annotations
 
 import base64
 import contextlib
@@ -25,17 +23,21 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from afina import whole
 from afina.chat.turn import prompt_text
 from afina.child import wait_for_parent
 from afina.cloud.intake import add_file, csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
+from afina.tune.rows import prepare
 
 SFT_UNIT, DPO_UNIT = 5e-3, 1e-3
 AUTO_SFT, AUTO_DPO = 2.0, 0.1  # what learning_rate_multiplier "auto" becomes
 RANK = 16
 CHECKPOINTS_KEPT = 3
+WAITING = ("queued", "running")  # for a training process: a job that runs while none lives is its next too
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 
 
@@ -43,11 +45,8 @@ class Gone(Exception):
     """The job is no longer this process's: cancelled, paused, or taken over by another start."""
 
 
-class Diverged(Exception):
-    """The weights are no longer numbers."""
-
-
-# --- rows --------------------------------------------------------------------------------------------------------------
+class Failed(Exception):
+    """The job cannot be trained: a code, and why."""
 
 
 def read_rows(path: Path, form: str, tokenizer) -> list[dict]:
@@ -58,20 +57,19 @@ def read_rows(path: Path, form: str, tokenizer) -> list[dict]:
 
 def _rows_of(row: dict, form: str, tokenizer) -> Iterator[dict]:
     if form == "openai-dpo":
-        prompt = prompt_text(tokenizer, [_plain(message) for message in row["input"]["messages"]])
         sides = {"chosen": "preferred_output", "rejected": "non_preferred_output"}
         texts = {side: "\n".join(_plain(message)["content"] for message in row[key]) for side, key in sides.items()}
-        yield {"prompt": prompt, **texts}
+        yield {"prompt": prompt_text(tokenizer, [_plain(message) for message in row["input"]["messages"]]), **texts}
         return
     if form == "bedrock-completion":
         messages = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
     else:
         system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
         messages = system + row["messages"]
+    plain = [_plain(message) for message in messages]
     for place, message in enumerate(messages):
         if message["role"] == "assistant" and message.get("weight") != 0:
-            before = [_plain(earlier) for earlier in messages[:place]]
-            yield {"prompt": prompt_text(tokenizer, before), "completion": _plain(message)["content"]}
+            yield {"prompt": prompt_text(tokenizer, plain[:place]), "completion": plain[place]["content"]}
 
 
 def _plain(message: dict) -> dict:
@@ -86,46 +84,34 @@ def _plain(message: dict) -> dict:
     return {"role": message["role"], "content": content}
 
 
-# --- measuring ---------------------------------------------------------------------------------------------------------
-
-
 def answer_scores(model, tokenizer, rows: list[dict]):
     """(rows, 3): of each {"prompt", "completion"} the answer's log-probability, its tokens, and how many the model would guess."""
-    import torch
-
-    from afina.tune.rows import prepare
-
     scores = []
     with torch.inference_mode():
         for row in prepare(rows, tokenizer, model.config.max_position_embeddings).rows:
-            ids = torch.tensor([row["input_ids"]])
+            ids = torch.tensor(row["input_ids"])
             mask = torch.tensor(row["completion_mask"][1:], dtype=torch.bool)
-            guesses = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-            right = guesses.gather(-1, ids[0, 1:, None])[mask, 0]
-            hits = (guesses.argmax(-1) == ids[0, 1:])[mask]
-            scores.append([float(right.sum()), len(right), int(hits.sum())])
+            guesses, right = model(input_ids=ids[None]).logits[0, :-1].float().log_softmax(-1)[mask], ids[1:][mask]
+            hits = guesses.argmax(-1) == right
+            scores.append([float(guesses.gather(-1, right[:, None]).sum()), len(right), int(hits.sum())])
     return torch.tensor(scores, dtype=torch.float64)
 
 
 def validation_figures(model, tokenizer, rows: list[dict], beta: float | None) -> tuple[float, float]:
     """(loss, accuracy) on held-out rows: per token of the answers, or, with `beta`, of the preferences."""
-    import torch
 
-    def preferences():
-        sides = [
-            [{"prompt": row["prompt"], "completion": row[side]} for row in rows] for side in ("chosen", "rejected")
-        ]
-        good, bad = (answer_scores(model, tokenizer, side)[:, 0] for side in sides)
-        return good - bad
+    def log_probability(side: str):
+        answers = [{"prompt": row["prompt"], "completion": row[side]} for row in rows]
+        return answer_scores(model, tokenizer, answers)[:, 0]
 
     model.eval()
     try:
         if beta is None:
             score, tokens, hits = answer_scores(model, tokenizer, rows).sum(0).tolist()
             return -score / tokens, hits / tokens
-        learned = preferences()
+        learned = log_probability("chosen") - log_probability("rejected")
         with model.disable_adapter():
-            margins = beta * (learned - preferences())
+            margins = beta * (learned - log_probability("chosen") + log_probability("rejected"))
         return float(-torch.nn.functional.logsigmoid(margins).mean()), float((margins > 0).double().mean())
     finally:
         model.train()
@@ -232,15 +218,14 @@ class JobRun:
         if any(checkpoint["step_number"] == step for checkpoint in made):
             return  # before the process died
         if not all(weight.isfinite().all() for name, weight in self.model.named_parameters() if "lora_" in name):
-            raise Diverged
-        name = f"{self.job['new_model']}:ckpt-step-{step}"
-        folder = self.folder / f"step-{step}"
+            message = "Training diverged: the weights are no longer finite. Lower the learning rate."
+            raise Failed("training_diverged", message)
+        name, folder = f"{self.job['new_model']}:ckpt-step-{step}", self.folder / f"step-{step}"
         self.model.save_pretrained(folder, selected_adapters=["default"])
         metrics = {"step": step, "train_loss": loss}
         if self.valid:
-            metrics["full_valid_loss"], metrics["full_valid_mean_token_accuracy"] = validation_figures(
-                self.model, self.tokenizer, self.valid, self.beta
-            )
+            figures = validation_figures(self.model, self.tokenizer, self.valid, self.beta)
+            metrics |= dict(zip(("full_valid_loss", "full_valid_mean_token_accuracy"), figures, strict=True))
             # the table of results wants them also when the checkpoint has gone
             (self.folder / f"valid-{step}.json").write_text(json.dumps(metrics), encoding="utf-8")
         record = {
@@ -258,19 +243,17 @@ class JobRun:
     def table(self, history: list[dict]) -> list[dict]:
         """One row a step, in the columns of the service's result file; validation figures where an epoch ended."""
         measured = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("valid-*.json")]
-        at = {metrics["step"]: metrics for metrics in measured}
+        at = {metrics["step"]: {key.removeprefix("full_"): metrics[key] for key in metrics} for metrics in measured}
         accuracy = "mean_token_accuracy" if self.beta is None else "rewards/accuracies"
-        table = []
-        for row in history:
-            valid = [at.get(row["step"], {}).get(f"full_{name}", "") for name in COLUMNS[3:]]
-            values = (row["step"], row["loss"], row[accuracy], *valid, row["epoch"])
-            table.append(dict(zip((*COLUMNS, "epoch"), values, strict=True)))
-        return table
+        names = {"step": "step", "loss": "train_loss", accuracy: "train_accuracy", "epoch": "epoch"}
+        return [
+            dict.fromkeys(COLUMNS, "") | at.get(row["step"], {}) | {name: row[key] for key, name in names.items()}
+            for row in history
+        ]
 
     def finish(self, trained) -> None:
         table = self.table(trained.history)
-        folder = self.folder / f"step-{trained.steps}"
-        layers = [*self.job["layers"], str(folder)]
+        layers = [*self.job["layers"], str(self.folder / f"step-{trained.steps}")]
         tokens = trained.prepared.tokens * int(self.job["hyperparameters"]["n_epochs"])
         with contextlib.suppress(OSError):  # what Windows holds on to does no harm here
             whole.discard(self.folder / "resume")
@@ -307,16 +290,14 @@ def claim(store: Store, owner: str) -> dict | None:
     """The oldest job that waits, or that a dead process left running; it is `owner`'s now."""
 
     def take(job: dict) -> None:
-        if job["status"] not in ("queued", "running"):
+        if job["status"] not in WAITING:
             raise Gone
         job.update(status="running", owner=owner, starts=job.get("starts", 0) + 1)
 
     for job in store.all("job"):
-        if job["status"] in ("queued", "running"):
-            try:
+        if job["status"] in WAITING:
+            with contextlib.suppress(Gone):
                 return store.edit("job", job["id"], take)
-            except Gone:
-                continue
     return None
 
 
@@ -332,9 +313,8 @@ def work(store: Store, base: Path) -> None:
             JobRun(store, base, job, owner)()
         except Gone:
             continue
-        except Diverged:
-            message = "Training diverged: the weights are no longer finite. Lower the learning rate."
-            fail(store, job["id"], "training_diverged", message)
+        except Failed as error:
+            fail(store, job["id"], *error.args)
         except CourseError as error:
             fail(store, job["id"], "invalid_training_file", str(error), "training_file")
         except Exception as error:
@@ -350,8 +330,6 @@ def _end_with_parent() -> None:
 def main(argv: list[str]) -> int:
     os.environ.update(AFINA_PROFILE="cpu", AFINA_PROGRESS="0", HF_HUB_OFFLINE="1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
     torch.set_num_threads(1)
     from trl import SFTTrainer  # noqa: F401  (a few seconds, paid while the first job's files are checked)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
-from afina.cloud.shapes import FAST, SLOW, Api, AwsError, check_shape, fit, instant, iso, service_model
+from afina.cloud.shapes import FAST, SLOW, Api, AwsError, fit, instant, iso, service_model
 
 JOB_NAME = service_model("bedrock").shape_for("JobName")
 CREATE = service_model("bedrock").operation_model("CreateModelCustomizationJob").input_shape
@@ -28,10 +28,10 @@ def test_job_names_are_judged_by_the_services_own_pattern_but_quickly(name):
     right = re.fullmatch(JOB_NAME.metadata["pattern"], small) is not None
     assert (re.fullmatch(JOB_NAME.metadata["pattern"].replace(SLOW, FAST), small) is not None) == right
     if re.fullmatch("[a-zA-Z0-9][a-zA-Z0-9+.-]*", name):
-        check_shape(JOB_NAME, name)
+        fit(JOB_NAME, name)
     else:
         with pytest.raises(ValueError, match="failed to satisfy"):
-            check_shape(JOB_NAME, name)
+            fit(JOB_NAME, name)
 
 
 @pytest.mark.parametrize(
@@ -50,23 +50,32 @@ def test_job_names_are_judged_by_the_services_own_pattern_but_quickly(name):
     ],
 )
 def test_each_breach_is_named_with_its_place(change, words):
-    check_shape(CREATE, GOOD)
+    fit(CREATE, GOOD)
     with pytest.raises(ValueError, match=words):
-        check_shape(CREATE, GOOD | change)
+        fit(CREATE, GOOD | change)
 
 
 @pytest.mark.parametrize("value", [True, "1", float("nan"), float("inf"), 2, -1, 10**400])
 def test_a_number_must_be_one_and_in_its_range(value):
     settings_ = service_model("bedrock-runtime").shape_for("InferenceConfiguration")
-    check_shape(settings_, {"temperature": 0.5, "maxTokens": 3})
+    fit(settings_, {"temperature": 0.5, "maxTokens": 3})
     with pytest.raises(ValueError, match="temperature"):
-        check_shape(settings_, {"temperature": value})
+        fit(settings_, {"temperature": value})
 
 
 def test_a_shape_takes_what_it_names():
     shape = service_model("bedrock").operation_model("ListCustomModels").output_shape
-    facts = {"modelSummaries": [{"modelArn": "a", "jobName": "of another view"}], "more": 1}
-    assert fit(shape, facts) == {"modelSummaries": [{"modelArn": "a"}]}
+    arn = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+    base = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
+    named = {
+        "modelArn": arn,
+        "modelName": "m",
+        "creationTime": iso(0),
+        "baseModelArn": base,
+        "baseModelName": "amazon.nova",
+    }
+    facts = {"modelSummaries": [named | {"jobName": "of another view", "ownerAccountId": None}], "more": 1}
+    assert fit(shape, facts) == {"modelSummaries": [named]}
 
 
 def test_times():
@@ -82,7 +91,7 @@ def test_an_operation_is_found_asked_answered_and_held_to_its_shape():
         return {"modelSummaries": [], "nextToken": asked["nextToken"]}
 
     def refuse(asked, region):
-        raise AwsError("ResourceNotFoundException", asked["modelIdentifier"])
+        raise AwsError(asked["modelIdentifier"], "ResourceNotFoundException")
 
     handlers = {
         "ListCustomModels": models, "GetCustomModel": refuse, "InvokeModel": lambda asked, _: Response(asked["body"]),
