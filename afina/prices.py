@@ -3,8 +3,6 @@
 Services change these figures without notice: the date is part of every answer.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -136,8 +134,10 @@ def _model(name: str, entry: Mapping) -> Model:
 MODELS = tuple(_model(name, entry) for name, entry in _TABLE["model"].items())
 
 
-def find_model(name: str) -> Model:
-    """The model with this id, dated or not ("gpt-4.1-mini", "amazon.nova-micro-v1:0"); CourseError if unknown."""
+def find_model(name: str | Model) -> Model:
+    """The model with this id, dated or not ("gpt-4.1-mini", "amazon.nova-micro-v1:0"), or itself; CourseError if unknown."""
+    if isinstance(name, Model):
+        return name
     wanted = name.strip().lower()
     for model in MODELS:
         if model.id == wanted or model.id.startswith((f"{wanted}-20", f"{wanted}:")):

@@ -4,8 +4,6 @@ Sources: docs.aws.amazon.com/bedrock/latest/userguide/{custom-model-fine-tuning,
 model-customization-submit, deploy-custom-model-on-demand}.html.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """What the ledger holds, as a list, and out of the accounts: from any terminal, with or without the notebook. Also `afina jobs`."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import time

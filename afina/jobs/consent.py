@@ -1,7 +1,5 @@
 """Who is asked before anything is sent, created or removed: AFINA_CLOUD, the validator, and a person at the keyboard."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

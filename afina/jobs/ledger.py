@@ -7,8 +7,6 @@ An entry is written whole, and no two share a file: processes that write at once
 `afina jobs list` and `afina jobs clean` read it. No key is ever in it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

@@ -3,8 +3,6 @@
 Source: developers.openai.com/api/docs/guides/supervised-fine-tuning and the published OpenAPI document.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import os

@@ -1,7 +1,5 @@
 """Watching a job wherever it runs: looks that grow seldom, a live table, a deadline that stops what nobody watches."""
 
-from __future__ import annotations
-
 import html
 import os
 import sys

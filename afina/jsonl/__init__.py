@@ -6,8 +6,6 @@ print(validate("train.jsonl"))
 print(estimate("train.jsonl", "gpt-4.1-mini"))
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

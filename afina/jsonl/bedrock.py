@@ -4,8 +4,6 @@ Sources: docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepar
 (order, reserved words), docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -198,8 +196,8 @@ class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
     completion: Text
 
 
-def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
-    """The row's shape (who speaks, in order) and its texts, in the same order."""
+def converse_shape(row: ConverseRow) -> tuple[tuple[str, ...], list[str]]:
+    """As `afina.jsonl.chat.chat_shape`."""
     roles: list[str] = [turn.role for turn in row.messages]
     texts = [turn.content[0].text for turn in row.messages]
     if row.system is not UNSET:
@@ -208,22 +206,17 @@ def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
     return tuple(roles), texts
 
 
-def converse_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """Roles and number of JSON keys of a shape, or None where the rules have something to say about its order."""
-    turns = shape[1:] if shape[:1] == ("system",) else shape
+def converse_keys(roles: tuple[str, ...]) -> int:
+    """As `afina.jsonl.chat.chat_keys`."""
+    turns = roles[roles[:1] == ("system",) :]
     if not turns or turns != ("user", "assistant") * (len(turns) // 2):
-        return None
-    return list(shape), 2 + 3 * len(turns) + (2 if len(turns) < len(shape) else 0)
+        return 0
+    return 2 + 3 * len(turns) + 2 * (len(roles) - len(turns))
 
 
-def completion_shape(row: CompletionRow) -> tuple[tuple, list[str]]:
-    return (), [row.prompt, row.completion]
+def completion_shape(row: CompletionRow) -> tuple[tuple[str, ...], list[str]]:
+    return ("user", "assistant"), [row.prompt, row.completion]
 
 
-def completion_roles(shape: tuple) -> tuple[list[str], int] | None:
-    return ["user", "assistant"], 2
-
-
-def no_weights(row: object) -> int:
-    """Bedrock's records have no optional keys beyond their shape."""
-    return 0
+def completion_keys(roles: tuple[str, ...]) -> int:
+    return 2

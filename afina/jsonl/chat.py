@@ -4,8 +4,6 @@ Source: developers.openai.com/api/docs/guides/supervised-fine-tuning and .../dir
 service refuses is an error; what it accepts but seldom means what the author wanted is a warning.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -13,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from afina.errors import CourseError
-from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
+from afina.jsonl.problem import ROLE_GUESS, Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
 
 # --- builders --------------------------------------------------------------------------------------------------------
 
@@ -119,11 +117,6 @@ def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_ROLE_GUESS = {
-    "sistema": "system", "usuario": "user", "usuário": "user", "human": "user", "humano": "user", "cliente": "user",
-    "assistente": "assistant", "bot": "assistant", "gpt": "assistant", "ai": "assistant", "model": "assistant",
-    "ferramenta": "tool",
-}  # fmt: skip
 _MESSAGE_KEYS = {
     "system": ("role", "content", "name"),
     "developer": ("role", "content", "name"),
@@ -194,7 +187,7 @@ def _role_of(message: dict, field: str, roles: tuple[str, ...], say: Say) -> str
     role = message["role"]
     if isinstance(role, str) and role in roles:
         return role
-    near = _ROLE_GUESS.get(role.strip().lower(), "") if isinstance(role, str) else ""
+    near = ROLE_GUESS.get(role.strip().lower(), "") if isinstance(role, str) else ""
     if isinstance(role, str) and not near:
         near = next((known for known in roles if known == role.strip().lower()), "")
     hint = f'Você quis dizer "{near}"?' if near in roles else f"Use um destes: {', '.join(roles)}."
@@ -338,83 +331,61 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
 
 # --- the fast lane: the shapes that most good lines have ---------------------------------------------------------------
 # These structs accept a subset of what the rules above accept without a word. Anything else, right or wrong, goes to the
-# rules. `validate` adds what a type cannot say: order, blank text, repeated keys, weights.
+# rules. `fast.py` adds what a type cannot say: order, blank text, repeated keys, weights that are not an assistant's.
 
 Text = Annotated[str, Meta(min_length=1)]
 
 
-class System(Struct, tag_field="role", tag="system", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class Developer(Struct, tag_field="role", tag="developer", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class User(Struct, tag_field="role", tag="user", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class Assistant(Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True, gc=False):
+class ChatTurn(Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "developer", "user", "assistant"]
     content: Text
     weight: Literal[0, 1] | UnsetType = UNSET
 
 
 class ChatRow(Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[System | Developer | User | Assistant]
-
-
-class Prompt(Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[System | Developer | User]
+    messages: list[ChatTurn]
 
 
 class DpoRow(Struct, forbid_unknown_fields=True, gc=False):
-    input: Prompt
-    preferred_output: Annotated[list[Assistant], Meta(min_length=1, max_length=1)]
-    non_preferred_output: Annotated[list[Assistant], Meta(min_length=1, max_length=1)]
+    input: ChatRow
+    preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
+    non_preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
 
 
-def chat_shape(row: ChatRow) -> tuple[tuple, list[str]]:
+def chat_shape(row: ChatRow) -> tuple[tuple[str, ...], list[str]]:
     """The row's shape (who speaks, in order) and its texts, in the same order."""
     messages = row.messages
-    return tuple(map(type, messages)), [message.content for message in messages]
+    return tuple([turn.role for turn in messages]), [turn.content for turn in messages]
 
 
-def chat_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """Roles and number of JSON keys of a shape, or None where the rules have something to say about its order."""
-    roles = [kind.__struct_config__.tag for kind in shape]
-    if not roles or roles[-1] != "assistant":
-        return None
-    first_turn = next(index for index, role in enumerate(roles) if role not in ("system", "developer"))
-    if any(role in ("system", "developer") for role in roles[first_turn:]):
-        return None
-    return roles, 1 + 2 * len(roles)
+def chat_keys(roles: tuple[str, ...]) -> int:
+    """Number of JSON keys of a shape, weights aside; 0 where the rules have something to say about its order."""
+    told = [role in ("system", "developer") for role in roles]
+    if roles[-1:] != ("assistant",) or told != sorted(told, reverse=True):
+        return 0
+    return 1 + 2 * len(roles)
 
 
 def chat_weights(row: ChatRow) -> int:
     """Keys that a row has beyond its shape's: its weights. -1, which no line has, where nothing is left to learn."""
-    weights = [message.weight for message in row.messages if type(message) is Assistant]
-    given = len(weights) - weights.count(UNSET)
-    return -1 if weights.count(0) == len(weights) else given
+    weights = [turn.weight for turn in row.messages if turn.role == "assistant"]
+    return -1 if weights.count(0) == len(weights) else len(weights) - weights.count(UNSET)
 
 
-def dpo_shape(row: DpoRow) -> tuple[tuple, list[str]]:
+def dpo_shape(row: DpoRow) -> tuple[tuple[str, ...], list[str]]:
     """As `chat_shape`: the request's speakers, then the two answers; an equal pair has the shape that is refused."""
-    messages = row.input.messages
-    good, bad = row.preferred_output[0], row.non_preferred_output[0]
-    if good == bad:
+    if row.preferred_output == row.non_preferred_output:
         return (), []
-    return tuple(map(type, messages)), [*(message.content for message in messages), good.content, bad.content]
+    turns = row.input.messages + row.preferred_output + row.non_preferred_output
+    return tuple([turn.role for turn in turns]), [turn.content for turn in turns]
 
 
-def dpo_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """As `chat_roles`, for a request that must end with its user."""
-    if not shape or shape[-1] is not User or chat_roles((*shape, Assistant)) is None:
-        return None
-    roles = [kind.__struct_config__.tag for kind in shape] + ["assistant", "assistant"]
-    return roles, 4 + 2 * len(roles)
+def dpo_keys(roles: tuple[str, ...]) -> int:
+    """As `chat_keys`, for a request that must end with its user and holds no answer yet."""
+    usual = roles[-3:] == ("user", "assistant", "assistant") and roles.count("assistant") == 2 and chat_keys(roles)
+    return 4 + 2 * len(roles) if usual else 0
 
 
 def dpo_weights(row: DpoRow) -> int:
     """Keys beyond the shape's: the weights of the two answers."""
-    return sum(m.weight is not UNSET for m in (row.preferred_output[0], row.non_preferred_output[0]))
+    return sum(turn.weight is not UNSET for turn in row.preferred_output + row.non_preferred_output)

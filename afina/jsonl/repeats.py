@@ -6,8 +6,6 @@ partitions of about that size. Two different lines share a fingerprint with prob
 million lines.
 """
 
-from __future__ import annotations
-
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """One file in figures: lines, tokens by role, the longest example, the system prompts. Both lanes report here."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -7,8 +7,6 @@ Memory does not grow with the file: a block of lines, up to `max_problems` probl
 fingerprint, and line fingerprints that go to a temporary file of 8 bytes a line (16 where a validation file is given).
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -18,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jsonl.cost import estimate
 from afina.jsonl.fast import FastLane
 from afina.jsonl.formats import Format, detect, rules_for
@@ -27,7 +25,7 @@ from afina.jsonl.read import BLOCK, BlockReader, open_file, parse_line
 from afina.jsonl.repeats import SKIP, Fingerprints
 from afina.jsonl.report import Report, ValidationReport  # noqa: F401 - its older name, for one release
 from afina.jsonl.summary import FileSummary, Tally
-from afina.jsonl.tokens import Estimated, Exact, counter, exact_at_hand
+from afina.jsonl.tokens import Estimated, Exact, exact_at_hand
 from afina.prices import FORMATS, MORE_HELPS, OPENAI_FILE_BYTES, Model, default_model, find_model, takes
 from afina.ptbr import number, plural
 from afina.runtime import progress
@@ -52,11 +50,11 @@ def validate(
     that are stored, never those that are counted. `tokens` is "estimate", "exact" (needs tiktoken and its vocabulary on
     disk) or "auto": exact for small inputs where possible. CourseError: a file that cannot be read, a wrong argument.
     """
-    if not isinstance(max_problems, int) or max_problems < 1:
-        raise CourseError(f"{max_problems!r} não serve.", "Use um número a partir de 1.", where="max_problems")
+    bounded = isinstance(max_problems, int) and max_problems >= 1
+    require(bounded, f"{max_problems!r} não serve.", "Use um número a partir de 1.", "max_problems")
     paths = [str(train)] + ([str(validation)] if validation is not None else [])
     format, chosen = _choose(format, model, paths)
-    count = counter(_want_exact(tokens, paths))
+    count = _counter(tokens, paths)
     form = rules_for(format, chosen if model else None)
     findings = Findings(max_problems)
     summaries = [FileSummary(path) for path in paths]
@@ -72,14 +70,10 @@ def validate(
     )  # fmt: skip
 
 
-# --- what to check against -------------------------------------------------------------------------------------------
-
-
 def _choose(form: str, name: str | None, paths: list[str]) -> tuple[str, Model]:
     """The format and the model, of which either may be left to us; the files are known to open afterwards."""
-    if form not in ("auto", *FORMATS):
-        choices = ", ".join(("auto", *FORMATS))
-        raise CourseError(f'não conheço o formato "{form}".', f"Use um destes: {choices}.", where="format")
+    choices = ("auto", *FORMATS)
+    require(form in choices, f'não conheço o formato "{form}".', f"Use um destes: {', '.join(choices)}.", "format")
     model = find_model(name) if name else None
     for path in paths:
         open_file(path).close()
@@ -87,29 +81,20 @@ def _choose(form: str, name: str | None, paths: list[str]) -> tuple[str, Model]:
         with open_file(paths[0]) as file:
             form = detect(file.read(BLOCK), model)
     model = model or default_model(form)
-    if not takes(model, form):
-        raise CourseError(
-            f"{model.id} não treina com o formato {form}.", f"O formato dele é {model.format}.", where="modelo"
-        )
+    problem = f"{model.id} não treina com o formato {form}."
+    require(takes(model, form), problem, f"O formato dele é {model.format}.", "modelo")
     return form, model
 
 
-def _want_exact(tokens: str, paths: list[str]) -> bool:
-    if tokens not in ("auto", "estimate", "exact"):
-        raise CourseError(f'não conheço "{tokens}".', 'Use "auto", "estimate" ou "exact".', where="tokens")
-    if tokens == "estimate":
-        return False
-    if exact_at_hand():
-        return tokens == "exact" or sum(Path(path).stat().st_size for path in paths) <= EXACT_UP_TO
+def _counter(tokens: str, paths: list[str]) -> Exact | Estimated:
+    choices = ("auto", "estimate", "exact")
+    require(tokens in choices, f'não conheço "{tokens}".', 'Use "auto", "estimate" ou "exact".', "tokens")
     if tokens == "exact":
-        raise CourseError(
-            "o tokenizador o200k_base não está neste computador.",
-            'Instale tiktoken e baixe o vocabulário uma vez, ou use tokens="estimate".', where="tokens",
-        )  # fmt: skip
-    return False
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
+        remedy = 'Instale tiktoken e baixe o vocabulário uma vez, ou use tokens="estimate".'
+        require(exact_at_hand(), "o tokenizador o200k_base não está neste computador.", remedy, "tokens")
+        return Exact()
+    small = sum(Path(path).stat().st_size for path in paths) <= EXACT_UP_TO
+    return Exact() if tokens == "auto" and small and exact_at_hand() else Estimated()
 
 
 def _read_all(
@@ -123,8 +108,6 @@ def _read_all(
                 _read(summary, form, model, count, findings, prints, prompts)
             return _note_repeats(findings, summaries, prints, questions)
         except OSError as error:
-            if isinstance(error, CourseError):
-                raise
             problem = f"a leitura parou no meio ({error.strerror or error})."
             raise CourseError(problem, "Confira o disco e tente de novo.", summaries[0].file) from error
 
@@ -137,16 +120,12 @@ def _read(
     note = partial(findings.note, summary.file)
     lane, tally = FastLane(form), Tally(summary, model, count, note)
     with open_file(summary.file) as file, _no_cycles():
-        size = Path(summary.file).stat().st_size
-        bar = progress(total=size, desc=f"conferindo {Path(summary.file).name}", unit="B") if size >= BAR_FROM else None
-
-        def advance(read: int) -> None:
-            summary.bytes += read
-            if bar is not None:
-                bar.update(read)
-
-        with bar or nullcontext():
-            for lines, number in BlockReader(file, note, advance):
+        reader, size = BlockReader(file, note), Path(summary.file).stat().st_size
+        what = f"conferindo {Path(summary.file).name}"
+        with progress(total=size, desc=what, unit="B") if size >= BAR_FROM else nullcontext() as bar:
+            for lines, number in reader:
+                if bar is not None:
+                    bar.update(reader.bytes - bar.n)
                 summary.lines += len(lines) or 1
                 if lines:
                     blank = _check(lines, number, lane, tally, note)
@@ -159,6 +138,7 @@ def _read(
                 prints.extend(_fingerprints(lines) if blank else map(xxh3_64_intdigest, lines))
                 if prompts is not None:
                     prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines]))
+    summary.bytes = reader.bytes
     tally.finish()
     if not summary.examples and summary.bytes == 0:
         note(0, "empty_file", "", "o arquivo está vazio.", "Grave ao menos um exemplo por linha.")
@@ -196,9 +176,6 @@ def _no_cycles() -> Iterator[None]:
 def _fingerprints(texts: list[bytes]) -> list[int]:
     """The fingerprint of each text; an empty one takes no part."""
     return [xxh3_64_intdigest(text) if text else SKIP for text in texts]
-
-
-# --- the whole -------------------------------------------------------------------------------------------------------
 
 
 def _note_repeats(

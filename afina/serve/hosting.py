@@ -10,8 +10,6 @@ prices, each with its source and date, are those of `afina.prices`. The bytes of
 2305.14314): 4 bits a weight and, with double quantisation, 0.127 for scales.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import struct
