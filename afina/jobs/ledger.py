@@ -20,21 +20,9 @@ from urllib.parse import urlsplit
 from afina import whole
 from afina.errors import CourseError
 from afina.prices import IDLE, NOVA_THROUGHPUT  # noqa: F401 - lesson 16 asks the ledger for the price
+from afina.prices import LEDGER_TITLES as KINDS
 from afina.ptbr import dollars
 from afina.runtime import build_folder
-
-# In the order of removal: what costs most first, and nothing before what depends on it.
-KINDS = {
-    "bedrock-throughput": "throughput provisionado",
-    "bedrock-deployment": "implantação sob demanda",
-    "openai-job": "job de fine-tuning",
-    "bedrock-job": "job de fine-tuning",
-    "openai-model": "modelo ajustado",
-    "bedrock-model": "modelo ajustado",
-    "openai-file": "arquivo",
-    "s3-bucket": "bucket S3",
-    "iam-role": "papel IAM",
-}
 
 
 @dataclass
