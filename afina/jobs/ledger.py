@@ -53,10 +53,10 @@ class Entry:
     @property
     def cost(self) -> str:
         """What it costs an hour while idle, in words; in a twin, nothing."""
-        price = "nada" if self.usd_per_hour == 0 else "preço não verificado"
-        if self.usd_per_hour:
-            price = f"{dollars(self.usd_per_hour)}/h"
-        return price if not self.local or price == "nada" else f"nada (no serviço: {price})"
+        if self.usd_per_hour == 0:
+            return "nada"
+        price = "preço não verificado" if self.usd_per_hour is None else f"{dollars(self.usd_per_hour)}/h"
+        return f"nada (no serviço: {price})" if self.local else price
 
 
 def folder() -> Path:
@@ -86,9 +86,9 @@ def write_entry(entry: Entry) -> None:
     try:
         whole.write(file, json.dumps(asdict(entry), ensure_ascii=False))
     except OSError as error:
-        reason = error.strerror or str(error)
+        problem = f"não consegui anotar no livro ({error.strerror or error})."
         remedy = "Sem anotar, nada é criado: confira a pasta, as permissões e o espaço."
-        raise CourseError(f"não consegui anotar no livro ({reason}).", remedy, file) from error
+        raise CourseError(problem, remedy, file) from error
 
 
 def forget(entry: Entry) -> None:
@@ -134,21 +134,17 @@ def _refused(error: BaseException) -> bool:
 
 def entries(endpoint: str | None = None) -> list[Entry]:
     """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry."""
-    found = []
-    for file in sorted(folder().glob("[0-9]*.json")):
+    found, order = [], list(KINDS)
+    for file in folder().glob("[0-9]*.json"):
         try:
             entry = Entry(**json.loads(file.read_text(encoding="utf-8")))
-            list(KINDS).index(entry.kind)
-            found.append(entry)
+            found.append((order.index(entry.kind), entry.noted_at, file.name, entry))
         except FileNotFoundError:  # another process has just forgotten it
             continue
         except (ValueError, TypeError) as error:
             remedy = "Abra-o, confira na página do serviço o que ele nomeia, e só depois apague-o."
             raise CourseError("esta anotação do livro está estragada.", remedy, file) from error
-    if endpoint is not None:
-        found = [entry for entry in found if entry.endpoint == place_of(endpoint)]
-    order = list(KINDS)
-    return sorted(found, key=lambda entry: (order.index(entry.kind), entry.noted_at))
+    return [entry for *_, entry in sorted(found) if endpoint is None or entry.endpoint == place_of(endpoint)]
 
 
 def table(found: list[Entry] | None = None):
