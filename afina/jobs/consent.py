@@ -43,11 +43,12 @@ def destination(provider: str | None, room: str, own: str, variable: str, secret
     return name
 
 
-def allow(provider: str, host: str) -> None:
-    """Refuse to spend by accident: a client of a real service needs AFINA_CLOUD to say the same name."""
+def allow(provider: str, host: str) -> tuple[str, str]:
+    """Refuse to spend by accident: a client of a real service needs AFINA_CLOUD to say the same name. Returns both."""
     problem = f"este cliente fala com {host}, que é um serviço de verdade e cobra."
     remedy = f"Para treinar lá, defina AFINA_CLOUD={provider}; para o gêmeo, abra local_cloud() antes do cliente."
     require(provider == "local" or cloud() == provider, problem, remedy, "afina.jobs")
+    return provider, host
 
 
 def check_data(training: str | Path, validation: str | Path | None, form: str, model: str | None) -> ValidationReport:

@@ -119,17 +119,18 @@ def creating(
     try:
         yield entry
     except BaseException as error:
-        if _refused(error):
+        status = status_of(error)
+        if status is not None and 400 <= status < 500 and status != 408:
             forget(entry)
         raise
     write_entry(entry)
 
 
-def _refused(error: BaseException) -> bool:
-    status = getattr(error, "status_code", None)  # openai
-    if status is None and isinstance(response := getattr(error, "response", None), dict):  # botocore
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status is not None and 400 <= status < 500 and status != 408
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that a service answered, where it did."""
+    if isinstance(response := getattr(error, "response", None), dict):  # botocore
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return getattr(error, "status_code", None)  # openai
 
 
 def entries(endpoint: str | None = None) -> list[Entry]:

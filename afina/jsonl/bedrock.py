@@ -14,13 +14,11 @@ from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, ty
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
 
-# --- builders --------------------------------------------------------------------------------------------------------
-
 
 def converse_example(user: str, assistant: str, *, system: str | None = None) -> dict[str, Any]:
     """One question and its answer as a Converse record."""
-    turns = (("user", need_text(user, "user")), ("assistant", need_text(assistant, "assistant")))
-    return converse_messages([{"role": role, "content": text} for role, text in turns], system=system)
+    turns = {"user": need_text(user, "user"), "assistant": need_text(assistant, "assistant")}
+    return converse_messages([{"role": role, "content": text} for role, text in turns.items()], system=system)
 
 
 def converse_messages(messages: Iterable[Mapping[str, Any]], *, system: str | None = None) -> dict[str, Any]:
@@ -53,13 +51,8 @@ def converse_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | No
 
 def completion_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict]:
     """Prompt/completion records from rows with user, assistant and maybe system."""
-    return build_rows(
-        rows, lambda user, assistant, system=None: completion_example(user, assistant, system=system),
-        ("user", "assistant", "system"), system,
-    )  # fmt: skip
+    return build_rows(rows, completion_example, ("user", "assistant", "system"), system)
 
-
-# --- rules -----------------------------------------------------------------------------------------------------------
 
 # Nova's training jobs fail when a user or system text has one of these.
 RESERVED = ("User:", "Bot:", "Assistant:", "System:", "<image>", "<video>", "[EOS]")
@@ -173,9 +166,7 @@ def check_completion(row: dict, say: Say) -> list[tuple[str, str]]:
     return [("user", text_problem(row, "prompt", "", say)), ("assistant", text_problem(row, "completion", "", say))]
 
 
-# --- the fast lane (see afina.jsonl.chat) -------------------------------------------------------------------------------
-
-
+# The fast lane, as in `afina.jsonl.chat`.
 class ConverseBlock(Struct, forbid_unknown_fields=True, gc=False):
     text: Text
 

@@ -46,12 +46,8 @@ def chat_messages(
     messages: Iterable[Mapping[str, Any]], *, tools: list[dict] | None = None, parallel_tool_calls: bool | None = None
 ) -> dict[str, Any]:
     """A whole conversation as an OpenAI chat example. It must obey the format's rules, or CourseError names the breach."""
-    row: dict[str, Any] = {"messages": [dict(message) for message in messages]}
-    if tools is not None:
-        row["tools"] = tools
-    if parallel_tool_calls is not None:
-        row["parallel_tool_calls"] = parallel_tool_calls
-    return obey(row, check_chat)
+    row = {"messages": list(map(dict, messages)), "tools": tools, "parallel_tool_calls": parallel_tool_calls}
+    return obey({key: value for key, value in row.items() if value is not None}, check_chat)
 
 
 def chat_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict[str, Any]]:
@@ -65,10 +61,12 @@ def chat_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None =
 def build_rows(
     rows: Iterable[Mapping[str, Any] | tuple], build: Callable[..., dict], names: tuple[str, ...], system: str | None
 ) -> Iterator[dict[str, Any]]:
-    """`build(**row)` of each row, whose columns are `names`; CourseError names the row (from 1)."""
+    """`build` of each row, whose columns are `names`, the first two needed; CourseError names the row (from 1)."""
     for number, row in enumerate(rows, 1):
         try:
-            yield build(**({"system": system} | row_fields(row, names)))
+            fields = {"system": system} | row_fields(row, names)
+            asked, answer = (fields.pop(name) for name in names[:2])
+            yield build(asked, answer, **fields)
         except CourseError as error:
             raise CourseError(error.problem, error.remedy, where=f"exemplo {number}, {error.where}") from error
 
@@ -117,13 +115,9 @@ def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_MESSAGE_KEYS = {
-    "system": ("role", "content", "name"),
-    "developer": ("role", "content", "name"),
-    "user": ("role", "content", "name"),
+_MESSAGE_KEYS = dict.fromkeys(ROLES, ("role", "content", "name")) | {
     "assistant": ("role", "content", "name", "weight", "tool_calls", "function_call", "refusal"),
     "tool": ("role", "content", "tool_call_id", "name"),
-    "function": ("role", "content", "name"),
 }
 MESSAGE, ANSWER = '{"role": "user", "content": "…"}', '{"role": "assistant", "content": "…"}'
 
@@ -134,13 +128,7 @@ def check_chat(row: dict, say: Say) -> list[tuple[str, str]]:
     _check_tools(row, "", say)
     messages = list_problem(row, "messages", "", say, MESSAGE)
     texts = _check_messages(messages, "messages", ROLES, say)
-    if messages:
-        _check_ending(messages, say)
-    return texts
-
-
-def _check_ending(messages: list, say: Say) -> None:
-    last = messages[-1]
+    last = messages[-1] if messages else None
     if isinstance(last, dict) and last.get("role") in ROLES and last["role"] != "assistant":
         found = f"a última mensagem é do papel {brief(last['role'])}."
         remedy = f'Acrescente {ANSWER} ao fim de "messages".'
@@ -149,6 +137,7 @@ def _check_ending(messages: list, say: Say) -> None:
     if answers and all(type(weight := m.get("weight")) is int and weight == 0 for m in answers):
         found = "todas as respostas têm weight 0: o modelo não aprende nada aqui."
         say("nothing_to_learn", "messages", found, "Deixe ao menos uma resposta com weight 1, ou retire o exemplo.")
+    return texts
 
 
 def _check_messages(messages: list, path: str, roles: tuple[str, ...], say: Say) -> list[tuple[str, str]]:
@@ -187,9 +176,8 @@ def _role_of(message: dict, field: str, roles: tuple[str, ...], say: Say) -> str
     role = message["role"]
     if isinstance(role, str) and role in roles:
         return role
-    near = ROLE_GUESS.get(role.strip().lower(), "") if isinstance(role, str) else ""
-    if isinstance(role, str) and not near:
-        near = next((known for known in roles if known == role.strip().lower()), "")
+    written = role.strip().lower() if isinstance(role, str) else ""
+    near = ROLE_GUESS.get(written, written)
     hint = f'Você quis dizer "{near}"?' if near in roles else f"Use um destes: {', '.join(roles)}."
     say("role", f"{field}.role", f"não existe o papel {brief(role)} aqui.", hint)
     return None
@@ -201,9 +189,7 @@ def _content_of(message: dict, role: str, field: str, say: Say) -> str:
     if isinstance(content, list):
         return _parts(content, role, f"{field}.content", say)
     stands_in = role == "assistant" and any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
-    if stands_in and content in (None, ""):
-        return ""
-    if role == "tool" and content == "":
+    if (stands_in and content in (None, "")) or (role == "tool" and content == ""):
         return ""  # a tool may well answer nothing
     return text_problem(message, "content", f"{field}.", say)
 
@@ -241,7 +227,7 @@ def _check_name_and_weight(message: dict, role: str, field: str, say: Say) -> No
 
 def _check_calls(message: dict, field: str, open_calls: set[str], say: Say) -> str:
     """Check an answer's tool calls; return their names and arguments, which are trained on like text."""
-    if "tool_calls" not in message or message["tool_calls"] is None:
+    if message.get("tool_calls") is None:
         return ""
     call_form = '{"id": "call_1", "type": "function", "function": {"name": "…", "arguments": "{…}"}}'
     texts = []
@@ -284,14 +270,12 @@ def _check_answer_to_call(message: dict, field: str, open_calls: set[str], say: 
 
 
 def _check_tools(row: dict, path: str, say: Say) -> None:
-    if "tools" in row:
-        tools = row["tools"]
-        if not (isinstance(tools, list) and all(map(_is_tool, tools))):
-            remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
-            say("tools", f"{path}tools", seen(tools), remedy)
-    if "parallel_tool_calls" in row and not isinstance(row["parallel_tool_calls"], bool):
-        value = row["parallel_tool_calls"]
-        say("type", f"{path}parallel_tool_calls", seen(value), "Use true ou false, sem aspas.")
+    tools, parallel = row.get("tools", []), row.get("parallel_tool_calls", True)
+    if not (isinstance(tools, list) and all(map(_is_tool, tools))):
+        remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
+        say("tools", f"{path}tools", seen(tools), remedy)
+    if not isinstance(parallel, bool):
+        say("type", f"{path}parallel_tool_calls", seen(parallel), "Use true ou false, sem aspas.")
 
 
 def _is_tool(tool: object) -> bool:
@@ -303,12 +287,10 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
     """Report every breach of the preference-pair format in `row`; return its (role, text) pairs."""
     unknown_keys(row, ("input", "preferred_output", "non_preferred_output"), "", say)
     texts: list[tuple[str, str]] = []
-    if not isinstance(row.get("input"), dict):
-        kind = "type" if "input" in row else "missing_key"
-        found = seen(row["input"]) if "input" in row else 'falta "input".'
+    if not isinstance(entry := row.get("input"), dict):
+        kind, found = ("type", seen(entry)) if "input" in row else ("missing_key", 'falta "input".')
         say(kind, "input", found, f'Use "input": {{"messages": [{MESSAGE}]}}.')
     else:
-        entry = row["input"]
         unknown_keys(entry, ("messages", "tools", "parallel_tool_calls"), "input.", say)
         _check_tools(entry, "input.", say)
         messages = list_problem(entry, "messages", "input.", say, MESSAGE)

@@ -61,9 +61,7 @@ def brief(value: object, most: int = 60) -> str:
 
 def type_name(value: object) -> str:
     """The JSON type of a parsed value, in Portuguese with its article."""
-    if value is None:
-        return "null"
-    names = {dict: "um objeto", list: "uma lista", str: "um texto", bool: "true/false", int: "um número"}
+    names = {type(None): "null", dict: "um objeto", list: "uma lista", str: "um texto", bool: "true/false"}
     return names.get(type(value), "um número")
 
 

@@ -25,9 +25,6 @@ class Fingerprints:
         self._file: IO[bytes] | None = None
         self._filed = 0
 
-    def __len__(self) -> int:
-        return self._filed + len(self._tail)
-
     def extend(self, fingerprints: Iterable[int]) -> None:
         self._tail.extend(fingerprints)
         if len(self._tail) >= BATCH:
@@ -51,7 +48,7 @@ class Fingerprints:
 
     def repeats(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(positions, first positions) of the fingerprints that came before, a partition at a time, unordered."""
-        parts = 1 << (len(self) // BATCH).bit_length()
+        parts = 1 << ((self._filed + len(self._tail)) // BATCH).bit_length()
         for part in range(parts):
             found: list[np.ndarray] = []
             places: list[np.ndarray] = []

@@ -1,8 +1,6 @@
 """Every problem of a fine-tuning file at once: where, what, and how to mend it. Also `afina validate`.
 
-Each line goes through the fast lane (`fast.py`) and, where that refuses or doubts it, through the patient one (`read.py`, with
-the rules of its format), which explains.
-
+Each line goes through the fast lane (`fast.py`) and, where that refuses or doubts it, through the patient one, which explains.
 Memory does not grow with the file: a block of lines, up to `max_problems` problems, up to 10,000 system prompts by
 fingerprint, and line fingerprints that go to a temporary file of 8 bytes a line (16 where a validation file is given).
 """
@@ -127,38 +125,31 @@ def _read(
                 if bar is not None:
                     bar.update(reader.bytes - bar.n)
                 summary.lines += len(lines) or 1
-                if lines:
-                    blank = _check(lines, number, lane, tally, note)
-                    for place in blank:
-                        lines[place] = b""
-                    summary.examples += len(lines) - len(blank)
-                else:  # a line too long to look at is an example all the same
-                    summary.examples += 1
-                    lines, blank = [b""], [0]
-                prints.extend(_fingerprints(lines) if blank else map(xxh3_64_intdigest, lines))
+                # A line too long to look at is an example all the same.
+                summary.examples += _check(lines, number, lane, tally, note) if lines else 1
+                prints.extend(_fingerprints(lines or [b""]))
                 if prompts is not None:
-                    prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines]))
+                    prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines or [b""]]))
     summary.bytes = reader.bytes
     tally.finish()
     if not summary.examples and summary.bytes == 0:
         note(0, "empty_file", "", "o arquivo está vazio.", "Grave ao menos um exemplo por linha.")
 
 
-def _check(lines: list[bytes], first: int, lane: FastLane, tally: Tally, note: Callable[..., None]) -> list[int]:
-    """Check consecutive lines; `first` is the number of the first one. Returns the places of the blank ones."""
+def _check(lines: list[bytes], first: int, lane: FastLane, tally: Tally, note: Callable[..., None]) -> int:
+    """Check consecutive lines; `first` is the number of the first one. Empties the blank ones, and counts the others."""
     good, doubted = lane.sort(lines)
     for group in good:
         tally.add_group(group, [len(lines[place]) for place in group.places], first)
-    blank = []
     for place in sorted(doubted):
         line, say = lines[place], partial(note, first + place)
         if not line.strip():
             say("blank_line", "", "a linha está em branco.", "Apague-a: cada linha é um exemplo.")
-            blank.append(place)
+            lines[place] = b""
         elif (row := parse_line(line, say)) is not None:
             tally.add_line(lane.form.check(row, say), first + place, len(line))
     tally.end_block()
-    return blank
+    return len(lines) - lines.count(b"")
 
 
 @contextmanager
@@ -182,43 +173,36 @@ def _note_repeats(
     findings: Findings, summaries: list[FileSummary], prints: Fingerprints, questions: Fingerprints
 ) -> tuple[int, int]:
     """Note repeated lines and leaks; return how many validation lines and validation questions are in the training file."""
-    held_out = summaries[-1].file
-    train = summaries[0].file.replace("{", "{{").replace("}", "}}")  # it becomes part of a format
+    train, held_out = summaries[0].file, summaries[-1].file
     border = summaries[0].lines  # positions from here on are validation lines
+
+    def note(file: str, kind: str, lines: np.ndarray, others: np.ndarray, found: tuple[str, str], remedy: str) -> int:
+        """Note (line, other line) pairs, positions from 0, the lowest lines first; those past the room left are only counted."""
+        order, warning = np.argsort(lines)[: max(findings.most - len(findings.kept), 3)], kind != "leak"
+        for line, other in zip(lines[order].tolist(), others[order].tolist(), strict=True):
+            findings.note(file, line + 1, kind, "", f"{found[0]}linha {other + 1}{found[1]}", remedy, warning)
+        findings.count(kind, "warning" if warning else "error", len(lines) - len(order))
+        return len(lines)
+
     leaked: list[np.ndarray] = []
     for positions, firsts in prints.repeats():
-        found, remedy = "a linha é igual à linha {}.", "Apague a repetição: ela só pesa no custo e no treino."
+        found, remedy = ("a linha é igual à ", "."), "Apague a repetição: ela só pesa no custo e no treino."
         for summary, mine, start in zip(summaries, (positions < border, firsts >= border), (0, border), strict=False):
             pairs = positions[mine] - start, firsts[mine] - start
-            summary.repeated += _note_pairs(
-                findings, summary.file, "duplicate_line", pairs, found, remedy, warning=True
-            )
+            summary.repeated += note(summary.file, "duplicate_line", *pairs, found, remedy)
         leak = (positions >= border) & (firsts < border)
-        found = f"a linha também está no treino ({train}, linha {{}})."
+        found = f"a linha também está no treino ({train}, ", ")."
         remedy = "Retire-a de um dos dois: a validação só mede com exemplos que o modelo não viu."
-        _note_pairs(findings, held_out, "leak", (positions[leak] - border, firsts[leak]), found, remedy)
+        note(held_out, "leak", positions[leak] - border, firsts[leak], found, remedy)
         leaked.append(positions[leak])
     asked_before = 0
     for positions, firsts in questions.repeats():
         mine = (positions >= border) & (firsts < border)
         mine &= ~np.isin(positions, np.concatenate(leaked or [positions[:0]]))
-        found = f"a mesma pergunta está no treino ({train}, linha {{}}), com outra resposta."
-        remedy, pairs = "Deixe cada pergunta em um só dos arquivos.", (positions[mine] - border, firsts[mine])
-        asked_before += _note_pairs(findings, held_out, "prompt_leak", pairs, found, remedy, warning=True)
+        found = f"a mesma pergunta está no treino ({train}, ", "), com outra resposta."
+        remedy = "Deixe cada pergunta em um só dos arquivos."
+        asked_before += note(held_out, "prompt_leak", positions[mine] - border, firsts[mine], found, remedy)
     return sum(map(len, leaked)), asked_before
-
-
-def _note_pairs(
-    findings: Findings, file: str, kind: str, pairs: tuple[np.ndarray, np.ndarray], found: str, remedy: str,
-    warning: bool = False,
-) -> int:  # fmt: skip
-    """Note (line, other line) pairs, positions from 0, the lowest lines first; those past the room left are only counted."""
-    lines, others = pairs
-    order = np.argsort(lines)[: max(findings.most - len(findings.kept), 3)]
-    for line, other in zip(lines[order].tolist(), others[order].tolist(), strict=True):
-        findings.note(file, line + 1, kind, "", found.format(other + 1), remedy, warning)
-    findings.count(kind, "warning" if warning else "error", len(lines) - len(order))
-    return len(lines)
 
 
 def _check_limits(findings: Findings, summaries: Sequence[FileSummary], model: Model) -> None:
