@@ -66,8 +66,9 @@ STORAGE, GATEWAY, FUNCTION_CALL, FUNCTION_TIME, DATABASE = PRICES
 FUNCTION_GB, FUNCTION_SECONDS, OPENAI_FILE_BYTES = _TABLE["limit"].values()
 # What the jobs' ledger may hold, in the order of removal: its title, and US$ an hour for one that only lies there.
 LEDGER_TITLES: dict[str, str] = {kind: entry["title"] for kind, entry in _TABLE["thing"].items()}
-IDLE: dict[str, float | None] = {kind: entry.get("idle") for kind, entry in _TABLE["thing"].items()}
-IDLE["bedrock-model"] = MODEL_MONTH / HOURS
+IDLE: dict[str, float | None] = {kind: entry.get("idle") for kind, entry in _TABLE["thing"].items()} | {
+    "bedrock-model": MODEL_MONTH / HOURS
+}
 
 
 @dataclass(frozen=True)
