@@ -56,8 +56,6 @@ def completion_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | 
 
 # Nova's training jobs fail when a user or system text has one of these.
 RESERVED = ("User:", "Bot:", "Assistant:", "System:", "<image>", "<video>", "[EOS]")
-_MEDIA = ("image", "video", "document")
-_TOOL = ("toolUse", "toolResult")
 _BLOCK = '{"text": "…"}'
 _TURN = f'{{"role": "user", "content": [{_BLOCK}]}}'
 
@@ -133,21 +131,21 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
     texts = []
     for index, block in enumerate(list_problem(message, "content", f"{field}.", say, _BLOCK)):
         path = f"{field}.content[{index}]"
-        keys = tuple(block) if isinstance(block, dict) else ()
-        if keys == ("text",):
+        kind = next(iter(block)) if isinstance(block, dict) and len(block) == 1 else ""
+        if kind == "text":
             texts.append(text_problem(block, "text", f"{path}.", say))
             if role == "user":
                 _check_reserved(texts[-1], f"{path}.text", say, nova)
-        elif len(keys) == 1 and keys[0] in _MEDIA and role == "user":
-            if not isinstance(block[keys[0]], dict):
-                say("type", f"{path}.{keys[0]}", seen(block[keys[0]]), "Deve ser um objeto.")
-        elif keys == ("reasoningContent",) and role == "assistant":
+        elif kind in ("image", "video", "document") and role == "user":
+            if not isinstance(block[kind], dict):
+                say("type", f"{path}.{kind}", seen(block[kind]), "Deve ser um objeto.")
+        elif kind == "reasoningContent" and role == "assistant":
             if nova is not True:
                 remedy = "Só o Nova 2 Lite aceita raciocínio no treino."
                 say("tools", path, "há um bloco reasoningContent.", remedy, warning=True)
-        elif len(keys) == 1 and keys[0] in _TOOL:
+        elif kind in ("toolUse", "toolResult"):
             remedy = "A AWS avisa que o treino com ferramentas pode falhar; prefira só texto."
-            say("tools", path, f"há um bloco {keys[0]}.", remedy, warning=True)
+            say("tools", path, f"há um bloco {kind}.", remedy, warning=True)
         else:
             say("type", path, f"não entendo o bloco {brief(block)}.", f"Use {_BLOCK}.")
     return "\n".join(texts)
