@@ -3,8 +3,6 @@
 Services change these figures without notice: the date is part of every answer.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +34,9 @@ SOURCES = {name: Source(**entry) for name, entry in _TABLE["source"].items()}
 
 
 def _sourced(entry: Mapping) -> dict:
-    return {**entry, "source": SOURCES[entry["source"]] if "source" in entry else None}
+    """An entry as its dataclass takes it: lists as tuples, names of sources as the sources."""
+    row = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return row | {key: SOURCES[row[key]] for key in ("source", "limits") if key in row}
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,17 @@ class Price:
 
 
 _PRICES = {name: Price(**_sourced(entry)) for name, entry in _TABLE["price"].items()}
-MODEL_MONTH, NOVA_THROUGHPUT = (_TABLE["price"][name]["usd"] for name in ("model_month", "nova_throughput"))
-FUNCTION_CALL_USD, GATEWAY_USD, FUNCTION_SECOND_USD = (
-    _TABLE["price"][name]["usd"] for name in ("function_call", "gateway", "function_time")
+MODEL_MONTH, NOVA_THROUGHPUT, GATEWAY_USD, FUNCTION_CALL_USD, FUNCTION_SECOND_USD = (
+    _TABLE["price"][name]["usd"]
+    for name in ("model_month", "nova_throughput", "gateway", "function_call", "function_time")
 )
 PRICES = tuple(_PRICES[name] for name in ("storage", "gateway", "function_call", "function_time", "database"))
 STORAGE, GATEWAY, FUNCTION_CALL, FUNCTION_TIME, DATABASE = PRICES
 FUNCTION_GB, FUNCTION_SECONDS, OPENAI_FILE_BYTES = _TABLE["limit"].values()
-# US$ an hour for a thing of the jobs' ledger that only lies there. OpenAI bills training and tokens, and its pages name no
-# price for a stored file or model. S3 bills by size, and of provisioned throughput only Nova's price has a source: None.
-IDLE: dict[str, float | None] = {
-    **dict.fromkeys(
-        ("bedrock-deployment", "openai-job", "bedrock-job", "openai-model", "openai-file", "iam-role"), 0.0
-    ),
-    **dict.fromkeys(("bedrock-throughput", "s3-bucket")),
-    "bedrock-model": MODEL_MONTH / HOURS,
+# What the jobs' ledger may hold, in the order of removal: its title, and US$ an hour for one that only lies there.
+LEDGER_TITLES: dict[str, str] = {kind: entry["title"] for kind, entry in _TABLE["thing"].items()}
+IDLE: dict[str, float | None] = {kind: entry.get("idle") for kind, entry in _TABLE["thing"].items()} | {
+    "bedrock-model": MODEL_MONTH / HOURS
 }
 
 
@@ -87,10 +83,6 @@ class Machine:
 
 MACHINES = tuple(Machine(name, **_sourced(entry)) for name, entry in _TABLE["machine"].items())
 RTX_3080 = Machine("RTX 3080", 10)  # the card that the course's first text asks for
-
-
-# --- models to train -------------------------------------------------------------------------------------------------
-
 _SAID = {name: dollars(_TABLE["price"][name]["usd"]) for name in ("model_month", "nova_throughput")}
 NOTES = {name: text.format(**_SAID) for name, text in _TABLE["note"].items()}
 
@@ -128,19 +120,20 @@ class Model:
 def _model(name: str, entry: Mapping) -> Model:
     row = _sourced({**_TABLE["family"][entry["family"]], **entry})
     del row["family"]
-    least, most, *default = row["epochs"]
-    row["epochs"] = (least, most, default[0] if default else None)
-    return Model(name, **row | {"notes": tuple(NOTES[one] for one in row["notes"]), "limits": SOURCES[row["limits"]]})
+    row["epochs"] = (*row["epochs"], None)[:3]  # the table leaves out a default that the service decides
+    return Model(name, **row | {"notes": tuple(NOTES[one] for one in row["notes"])})
 
 
 MODELS = tuple(_model(name, entry) for name, entry in _TABLE["model"].items())
 
 
-def find_model(name: str) -> Model:
-    """The model with this id, dated or not ("gpt-4.1-mini", "amazon.nova-micro-v1:0"); CourseError if unknown."""
+def find_model(name: str | Model) -> Model:
+    """The model with this id, dated or not ("gpt-4.1-mini", "amazon.nova-micro-v1:0"), or itself; CourseError if unknown."""
+    if isinstance(name, Model):
+        return name
     wanted = name.strip().lower()
     for model in MODELS:
-        if model.id == wanted or model.id.startswith((f"{wanted}-20", f"{wanted}:")):
+        if f"{model.id}:".startswith((f"{wanted}-20", f"{wanted}:")):
             return model
     known = ", ".join(model.id for model in MODELS)
     raise CourseError(f'não conheço o modelo "{name}".', f"Use um destes: {known}.", where="modelo")
@@ -154,9 +147,6 @@ def default_model(form: str) -> Model:
 def takes(model: Model, form: str) -> bool:
     """Whether the model can be trained from a file in this format (OpenAI takes chat and preference pairs)."""
     return model.format == form or (form == "openai-dpo" and model.service == "openai")
-
-
-# --- services that speak OpenAI's protocol ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -177,9 +167,4 @@ class Provider:
     methods: tuple[str, ...] = ("supervised",)
 
 
-def _provider(name: str, entry: Mapping) -> Provider:
-    lists = {key: tuple(entry[key]) for key in ("hosts", "methods") if key in entry}
-    return Provider(name, **_sourced(entry) | lists)
-
-
-PROVIDERS = {name: _provider(name, entry) for name, entry in _TABLE["provider"].items()}
+PROVIDERS = {name: Provider(name, **_sourced(entry)) for name, entry in _TABLE["provider"].items()}

@@ -43,16 +43,14 @@ def test_a_figure_without_a_source_is_none():
 
 
 def test_every_source_has_a_page_and_a_day():
-    sources = [value for value in vars(prices).values() if isinstance(value, prices.Source)]
-    sources += [provider.source for provider in prices.PROVIDERS.values()]
-    assert len(sources) > 12
-    for source in sources:
+    assert len(prices.SOURCES) > 12
+    for source in prices.SOURCES.values():
         assert source.page and date.fromisoformat(source.read_on)
 
 
 def test_sentences_say_the_prices_of_the_table():
-    assert "US$ 1,95 por mês (lista de 2026-08-02)" in prices.BEDROCK_STORAGE
-    for sentence in (prices.PROVISIONED, prices.PROVISIONED_TRAP):
+    assert "US$ 1,95 por mês (lista de 2026-08-02)" in prices.NOTES["bedrock_storage"]
+    for sentence in (prices.NOTES["provisioned"], prices.NOTES["provisioned_trap"]):
         assert "US$ 60,50 por hora" in sentence and "2026-08-02" in sentence
 
 

@@ -6,8 +6,6 @@ Without AFINA_CLOUD they only speak to the twins of `afina.cloud`. With it, a jo
 always has a deadline, and what it creates is in the ledger before the service answers. Also `afina jobs list|clean`.
 """
 
-from __future__ import annotations
-
 from afina.jobs.cleaning import clean_ledger
 from afina.jobs.consent import CLOUDS, allow, check_data, cloud, confirm, confirm_spend, is_local_url
 from afina.jobs.watch import Hiccup, JobEnded, View, sparkline, wait

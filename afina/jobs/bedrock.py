@@ -4,31 +4,28 @@ Sources: docs.aws.amazon.com/bedrock/latest/userguide/{custom-model-fine-tuning,
 model-customization-submit, deploy-custom-model-on-demand}.html.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jobs import ledger
 from afina.jobs.consent import allow, check_data, clear, confirm, confirm_spend, destination
-from afina.jobs.ledger import Entry, creating, place_of
+from afina.jobs.ledger import Entry, creating, place_of, status_of
 from afina.jobs.watch import Hiccup, JobEnded, View, follow
 from afina.jsonl.cost import estimate, in_dollars
 from afina.prices import NOVA_THROUGHPUT, find_model
 
-REAL_ENDPOINT = "https://bedrock.{region}.amazonaws.com"
 PHASES = {"validationDetails": "validação", "dataProcessingDetails": "preparo", "trainingDetails": "treino"}
 STATES = {
     "NotStarted": "à espera", "InProgress": "em andamento", "Completed": "pronto", "Failed": "falhou",
@@ -39,12 +36,9 @@ _MISSING = ("ResourceNotFoundException", "NoSuchEntity", "NoSuchBucket", "404", 
 
 @dataclass(frozen=True)
 class AwsClients:
-    """The five official clients that a job needs, of one region, and where they lead.
+    """The five official clients that a job needs, of one region, and where they lead."""
 
-    boto3 makes the methods of its clients from JSON while it runs: there is no class to name.
-    """
-
-    s3: Any
+    s3: Any  # boto3 makes the methods of its clients from JSON while it runs: there is no class to name
     iam: Any
     sts: Any
     bedrock: Any
@@ -62,8 +56,8 @@ def connect(provider: str | None = None, region: str = "us-east-1") -> AwsClient
     """
     secrets = "as credenciais no ambiente são as dele"
     name = destination(provider, "afina.jobs.bedrock", "aws", "AWS_ENDPOINT_URL", secrets)
-    if name not in ("local", "aws"):
-        raise CourseError("este serviço não é o Bedrock.", "Use afina.jobs.openai.", f"AFINA_CLOUD={name}")
+    right = name in ("local", "aws")
+    require(right, "este serviço não é o Bedrock.", "Use afina.jobs.openai.", f"AFINA_CLOUD={name}")
     settings = Config(connect_timeout=10, read_timeout=120, retries={"mode": "standard", "max_attempts": 5})
     names = ("s3", "iam", "sts", "bedrock", "bedrock-runtime")
     s3, iam, sts, bedrock, runtime = (boto3.client(one, region_name=region, config=settings) for one in names)
@@ -73,7 +67,7 @@ def connect(provider: str | None = None, region: str = "us-east-1") -> AwsClient
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         remedy = "Configure um perfil (aws configure sso) ou as variáveis de ambiente, fora do notebook."
         raise CourseError(f"a AWS não reconheceu as credenciais ({reason}).", remedy, "credenciais") from error
-    endpoint = place_of(os.environ["AWS_ENDPOINT_URL"]) if name == "local" else REAL_ENDPOINT.format(region=region)
+    endpoint = f"https://bedrock.{region}.amazonaws.com" if name == "aws" else place_of(os.environ["AWS_ENDPOINT_URL"])
     return AwsClients(s3, iam, sts, bedrock, runtime, region, account, name, endpoint)
 
 
@@ -82,37 +76,25 @@ def place(aws: AwsClients) -> tuple[str, str]:
     return aws.provider, aws.endpoint
 
 
-# --- what a job needs around it ----------------------------------------------------------------------------------------
-
-
 def trust_policy(account: str, region: str) -> dict:
     """Who may wear the role: Bedrock alone, and only for customization jobs of this account and region."""
-    only = {
-        "StringEquals": {"aws:SourceAccount": account},
-        "ArnEquals": {"aws:SourceArn": f"arn:aws:bedrock:{region}:{account}:model-customization-job/*"},
-    }
-    who = {"Service": "bedrock.amazonaws.com"}
-    return _policy({"Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole", "Condition": only})
+    return _policy("trust", account=account, region=region)
 
 
 def data_policy(bucket: str) -> dict:
     """What the role may do: read the data, write the results, and nothing outside this bucket."""
-    all_of_it, arn = ["s3:GetObject", "s3:ListBucket"], f"arn:aws:s3:::{bucket}"
-    return _policy(
-        {"Effect": "Allow", "Action": all_of_it, "Resource": [arn, f"{arn}/*"]},
-        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{arn}/saida/*"},
-    )
+    return _policy("data", bucket=bucket)
 
 
-def _policy(*statements: dict) -> dict:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
+def _policy(name: str, **values: str) -> dict:
+    text = Path(__file__).with_name("policies.json").read_text(encoding="utf-8")
+    return json.loads(Template(text).safe_substitute(values))[name]
 
 
 def make_bucket(aws: AwsClients, name: str) -> str:
     """Create a private bucket in the clients' region and return its name."""
-    allow(*place(aws))
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
-    with creating("s3-bucket", name, *place(aws)) as entry:
+    with creating("s3-bucket", name, *allow(*place(aws))) as entry:
         aws.s3.create_bucket(Bucket=name, **where)
         entry.id = name
     return name
@@ -120,8 +102,7 @@ def make_bucket(aws: AwsClients, name: str) -> str:
 
 def make_role(aws: AwsClients, name: str, bucket: str) -> str:
     """Create the role that a job wears, with both policies, and return its ARN."""
-    allow(*place(aws))
-    with creating("iam-role", name, *place(aws)) as entry:
+    with creating("iam-role", name, *allow(*place(aws))) as entry:
         trust = json.dumps(trust_policy(aws.account, aws.region))
         arn = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
         entry.id = name
@@ -131,20 +112,10 @@ def make_role(aws: AwsClients, name: str, bucket: str) -> str:
     return arn
 
 
-# --- the verbs ---------------------------------------------------------------------------------------------------------
-
-
 def submit(
-    aws: AwsClients,
-    training: str | Path,
-    validation: str | Path | None = None,
-    *,
-    model: str,
-    name: str,
-    bucket: str,
-    role: str,
-    **hyperparameters: Any,
-) -> str:
+    aws: AwsClients, training: str | Path, validation: str | Path | None = None, *,
+    model: str, name: str, bucket: str, role: str, **hyperparameters: Any,
+) -> str:  # fmt: skip
     """Check the files, confirm the estimate (real account), upload, create the job `name` and model `name`. Returns its ARN.
 
     `role` is an ARN; hyperparameters, all numbers, go as text without an exponent. CourseError: problems in the data, no
@@ -154,8 +125,8 @@ def submit(
     base = find_model(model)
     report = check_data(training, validation, base.format, base.id)
     if aws.provider == "aws":
-        epochs, train = hyperparameters.get("epochCount"), report.train
-        epochs = None if epochs is None else int(epochs)
+        train, epochs = report.train, hyperparameters.get("epochCount")
+        epochs = epochs if epochs is None else int(epochs)
         confirm_spend(estimate(train.tokens, base, epochs=epochs, examples=train.examples), "Amazon Bedrock")
     uris = []
     for path in (training, *([validation] if validation else [])):
@@ -182,10 +153,6 @@ def _explained(error: ClientError, where: str) -> CourseError:
     return CourseError(f"a AWS recusou ({code}): {message}", "", where)
 
 
-def _status(error: ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]
-
-
 def watch(aws: AwsClients, job: str, *, deadline: float = 6 * 3600, show: bool = True) -> dict:
     """Follow a job's phases to the end and return the service's description of it; its model is then in the ledger.
 
@@ -196,11 +163,10 @@ def watch(aws: AwsClients, job: str, *, deadline: float = 6 * 3600, show: bool =
         try:
             found = aws.bedrock.get_model_customization_job(jobIdentifier=job)
         except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and _status(error) in (400, 403, 404):
+            if isinstance(error, ClientError) and status_of(error) in (400, 403, 404):
                 raise _explained(error, job) from error
             raise Hiccup(type(error).__name__) from error
-        details = found.get("statusDetails", {})
-        rows = [(PHASES[phase], STATES[details.get(phase, {}).get("status", "NotStarted")]) for phase in PHASES]
+        rows = [(phase, STATES[state]) for phase, state in _phases(found).items()]
         return View(found, found["status"], found["status"] == "Completed", _end(found), rows)
 
     def made(done: dict) -> list[tuple[str, str, str]]:
@@ -212,17 +178,21 @@ def watch(aws: AwsClients, job: str, *, deadline: float = 6 * 3600, show: bool =
     return follow(job, job.rsplit("/", 1)[-1], place(aws), look, stop, made, deadline, show)
 
 
+def _phases(job: dict) -> dict[str, str]:
+    """{title: the service's word for its state} of each phase."""
+    details = job.get("statusDetails", {})
+    return {title: details.get(phase, {}).get("status", "NotStarted") for phase, title in PHASES.items()}
+
+
 def _end(job: dict) -> JobEnded | None:
     name = job["jobName"]
     if job["status"] == "Failed":
-        details = job.get("statusDetails", {})
-        failed = [PHASES[phase] for phase in PHASES if details.get(phase, {}).get("status") == "Failed"]
+        failed = [phase for phase, state in _phases(job).items() if state == "Failed"]
         where = f" na fase de {failed[0]}" if failed else ""
         reason = job.get("failureMessage", "o serviço não disse por quê")
         return JobEnded("failed", f"o job falhou{where}: {reason}", "Conserte e crie outro, com outro nome.", name, job)
-    if job["status"] == "Stopped":
-        return JobEnded("cancelled", "o job foi parado.", "Crie outro quando quiser, com outro nome.", name, job)
-    return None
+    ended = JobEnded("cancelled", "o job foi parado.", "Crie outro quando quiser, com outro nome.", name, job)
+    return ended if job["status"] == "Stopped" else None
 
 
 def metrics(aws: AwsClients, job: str):
@@ -235,13 +205,13 @@ def metrics(aws: AwsClients, job: str):
     output = aws.bedrock.get_model_customization_job(jobIdentifier=job)["outputDataConfig"]["s3Uri"]
     bucket, _, prefix = output.removeprefix("s3://").partition("/")
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    found = {}
-    for key in (item["Key"] for item in _objects(aws, bucket, prefix)):
+    found: dict[str, Any] = {}
+    for key in _keys(aws, bucket, prefix):
         if f"model-customization-job-{job.rsplit('/', 1)[-1]}/" in key and key.endswith(".csv"):
             body = aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             found[key.rsplit("/", 1)[-1]] = pd.read_csv(io.BytesIO(body))
-    if "step_wise_training_metrics.csv" not in found:
-        raise CourseError("não achei as métricas deste job no bucket.", "Ele terminou? Veja com watch.", output)
+    there = "step_wise_training_metrics.csv" in found
+    require(there, "não achei as métricas deste job no bucket.", "Ele terminou? Veja com watch.", output)
     table = found["step_wise_training_metrics.csv"]
     if (held_out := found.get("validation_metrics.csv")) is not None:
         held_out = held_out.drop(columns=["perplexity", "validation_perplexity"], errors="ignore")
@@ -281,7 +251,7 @@ def deploy(aws: AwsClients, model: str, name: str, *, provisioned: bool = False,
 
 
 def _until_ready(aws: AwsClients, entry: Entry, deadline: float) -> None:
-    start, pause = time.monotonic(), 0.2 if entry.local else 10.0
+    start = time.monotonic()
     while True:
         if entry.kind == "bedrock-throughput":
             answer = aws.bedrock.get_provisioned_model_throughput(provisionedModelId=entry.id)
@@ -289,13 +259,10 @@ def _until_ready(aws: AwsClients, entry: Entry, deadline: float) -> None:
             answer = aws.bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=entry.id)
         if (status := answer["status"]) in ("Active", "InService"):
             return
-        if status == "Failed" or time.monotonic() - start >= deadline:
-            remedy = "Está anotada no livro: apague-a com clean_up ou afina jobs clean."
-            raise CourseError(f"a implantação não ficou pronta ({status}).", remedy, entry.name)
-        time.sleep(pause)
-
-
-# --- cleaning up -------------------------------------------------------------------------------------------------------
+        going = status != "Failed" and time.monotonic() - start < deadline
+        remedy = "Está anotada no livro: apague-a com clean_up ou afina jobs clean."
+        require(going, f"a implantação não ficou pronta ({status}).", remedy, entry.name)
+        time.sleep(0.2 if entry.local else 10.0)
 
 
 def clean_up(aws: AwsClients, show: bool = True) -> list[Entry]:
@@ -349,13 +316,13 @@ def _remove_job(aws: AwsClients, id: str) -> str:
 
 
 def _remove_bucket(aws: AwsClients, bucket: str) -> str:
-    keys = [item["Key"] for item in _objects(aws, bucket)]
+    keys = _keys(aws, bucket)
     for key in keys:
         aws.s3.delete_object(Bucket=bucket, Key=key)
     aws.s3.delete_bucket(Bucket=bucket)
     return f"esvaziado ({len(keys)} objetos) e apagado"
 
 
-def _objects(aws: AwsClients, bucket: str, prefix: str = "") -> Iterator[dict]:
-    for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from page.get("Contents", [])
+def _keys(aws: AwsClients, bucket: str, prefix: str = "") -> list[str]:
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [item["Key"] for page in pages for item in page.get("Contents", [])]

@@ -1,16 +1,11 @@
 """What the ledger holds, as a list, and out of the accounts: from any terminal, with or without the notebook. Also `afina jobs`."""
 
-from __future__ import annotations
-
-import http.client
 import os
 import time
-import urllib.error
-import urllib.request
 from types import ModuleType
 from typing import Any
 
-from afina.errors import CourseError
+from afina.errors import require
 from afina.jobs import ledger
 from afina.jobs.consent import clear
 from afina.jobs.ledger import Entry
@@ -49,28 +44,25 @@ def _remove(entry: Entry, clients: dict[str, Any]) -> str:
             here = os.environ.get("OPENAI_BASE_URL" if room is openai else "AWS_ENDPOINT_URL", "")
             if not _twin_answers(entry.endpoint):
                 return "o gêmeo já encerrou, e lá nada cobra; anotação retirada"
-            if ledger.place_of(here) != entry.endpoint:
-                remedy = "Rode isto no notebook ou terminal que o abriu, ou encerre-o."
-                raise CourseError(f"o gêmeo de {entry.endpoint} está aberto em outro lugar.", remedy, entry.name)
+            problem = f"o gêmeo de {entry.endpoint} está aberto em outro lugar."
+            remedy = "Rode isto no notebook ou terminal que o abriu, ou encerre-o."
+            require(ledger.place_of(here) == entry.endpoint, problem, remedy, entry.name)
             clients[key] = room.connect("local")
         elif room is openai:
             clients[key] = openai.connect(entry.provider)
         else:
             clients[key] = bedrock.connect("aws", region=entry.endpoint.split(".")[1])
-        if room.place(clients[key])[1] != entry.endpoint:
-            problem = f"isto está em {entry.endpoint}, e o ambiente aponta para outro lugar."
-            raise CourseError(problem, "Ajuste a variável do endereço para ele e tente de novo.", entry.name)
+        problem = f"isto está em {entry.endpoint}, e o ambiente aponta para outro lugar."
+        remedy = "Ajuste a variável do endereço para ele e tente de novo."
+        require(room.place(clients[key])[1] == entry.endpoint, problem, remedy, entry.name)
     return room.remove(clients[key], entry)
 
 
 def _twin_answers(endpoint: str) -> bool:
     """Whether a twin, and not whatever took its port later, is at an address."""
-    try:
-        with urllib.request.urlopen(f"{endpoint}/v1/models", timeout=5) as answer:
-            headers = answer.headers
-    except urllib.error.HTTPError as error:  # it wants its key, as it should
-        headers = error.headers
-        error.close()
-    except (OSError, http.client.HTTPException):
+    import httpx
+
+    try:  # it wants its key, and refuses; the mark is on every answer
+        return httpx.get(f"{endpoint}/v1/models", timeout=5).headers.get("x-afina-local") == "true"
+    except (OSError, httpx.HTTPError):
         return False
-    return headers.get("x-afina-local") == "true"

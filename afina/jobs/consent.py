@@ -1,13 +1,11 @@
 """Who is asked before anything is sent, created or removed: AFINA_CLOUD, the validator, and a person at the keyboard."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jobs import ledger
 from afina.jobs.ledger import Entry
 from afina.jsonl.cost import Estimate, in_dollars
@@ -21,9 +19,8 @@ CLOUDS = (*PROVIDERS, "aws")
 def cloud() -> str:
     """The real service that AFINA_CLOUD asks for, or "local". CourseError for a name that is not in the table."""
     name = os.environ.get("AFINA_CLOUD", "").strip().lower() or "local"
-    if name not in ("local", *CLOUDS):
-        choices = ", ".join(CLOUDS)
-        raise CourseError(f'não conheço o serviço "{name}".', f"Use um destes: {choices}.", "AFINA_CLOUD")
+    remedy = f"Use um destes: {', '.join(CLOUDS)}."
+    require(name in ("local", *CLOUDS), f'não conheço o serviço "{name}".', remedy, "AFINA_CLOUD")
     return name
 
 
@@ -40,31 +37,26 @@ def destination(provider: str | None, room: str, own: str, variable: str, secret
     """
     name = provider or cloud()
     at_twin = is_local_url(os.environ.get(variable, ""))
-    if name == "local" and not at_twin:
-        raise CourseError("não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", room)
-    if name == own and at_twin:
-        remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
-        raise CourseError(f"o gêmeo está aberto, e {secrets}.", remedy, variable)
+    require(name != "local" or at_twin, "não há gêmeo aberto aqui.", "Abra-o antes com local_cloud().", room)
+    remedy = "Feche-o com cloud.close(), que devolve as suas, e conecte de novo."
+    require(name != own or not at_twin, f"o gêmeo está aberto, e {secrets}.", remedy, variable)
     return name
 
 
-def allow(provider: str, host: str) -> None:
-    """Refuse to spend by accident: a client of a real service needs AFINA_CLOUD to say the same name."""
-    if provider != "local" and cloud() != provider:
-        raise CourseError(
-            f"este cliente fala com {host}, que é um serviço de verdade e cobra.",
-            f"Para treinar lá, defina AFINA_CLOUD={provider}; para o gêmeo, abra local_cloud() antes do cliente.",
-            where="afina.jobs",
-        )
+def allow(provider: str, host: str) -> tuple[str, str]:
+    """Refuse to spend by accident: a client of a real service needs AFINA_CLOUD to say the same name. Returns both."""
+    problem = f"este cliente fala com {host}, que é um serviço de verdade e cobra."
+    remedy = f"Para treinar lá, defina AFINA_CLOUD={provider}; para o gêmeo, abra local_cloud() antes do cliente."
+    require(provider == "local" or cloud() == provider, problem, remedy, "afina.jobs")
+    return provider, host
 
 
 def check_data(training: str | Path, validation: str | Path | None, form: str, model: str | None) -> ValidationReport:
     """The validator's report of a job's files; CourseError with the first errors where the service would refuse them."""
     report = validate(training, validation, format=form, model=model)
-    if not report.ok:
-        errors = [str(problem) for problem in report.problems if problem.severity == "error"]
-        more = f"\n… e mais {report.errors - 3}" if report.errors > 3 else ""
-        raise CourseError("os dados têm erros; nada foi enviado.", "\n" + "\n".join(errors[:3]) + more, training)
+    errors = [str(problem) for problem in report.problems if problem.severity == "error"]
+    more = [f"… e mais {report.errors - 3}"] if report.errors > 3 else []
+    require(report.ok, "os dados têm erros; nada foi enviado.", "\n".join(["", *errors[:3], *more]), training)
     return report
 
 
@@ -78,9 +70,8 @@ def confirm(what: str, phrase: str) -> None:
         except (EOFError, NotImplementedError, OSError) as error:
             remedy = f'Em um script, defina AFINA_CONFIRM="{phrase}" depois de ler a estimativa: {what}'
             raise CourseError("ninguém confirmou, e não há teclado aqui.", remedy, "confirmação") from error
-    if given.strip().casefold() != phrase.casefold():
-        remedy = f'Esperava "{phrase}". {what}'
-        raise CourseError("o que foi digitado não confere; nada foi feito.", remedy, "confirmação")
+    same = given.strip().casefold() == phrase.casefold()
+    require(same, "o que foi digitado não confere; nada foi feito.", f'Esperava "{phrase}". {what}', "confirmação")
 
 
 def confirm_spend(quote: Estimate, title: str) -> None:
@@ -102,11 +93,10 @@ def clear(found: list[Entry], remove: Callable[[Entry], str], show: bool) -> lis
     for entry in found:
         try:
             said = remove(entry)
+            ledger.forget(entry)
         except CourseError as error:
             left.append(entry)
             said = f"ficou: {error}"
-        else:
-            ledger.forget(entry)
         if show:
             print(f"{entry.title:<24} {entry.name}: {said}")
     return left

@@ -7,8 +7,6 @@ An entry is written whole, and no two share a file: processes that write at once
 `afina jobs list` and `afina jobs clean` read it. No key is ever in it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets
@@ -22,21 +20,9 @@ from urllib.parse import urlsplit
 from afina import whole
 from afina.errors import CourseError
 from afina.prices import IDLE, NOVA_THROUGHPUT  # noqa: F401 - lesson 16 asks the ledger for the price
+from afina.prices import LEDGER_TITLES as KINDS
 from afina.ptbr import dollars
 from afina.runtime import build_folder
-
-# In the order of removal: what costs most first, and nothing before what depends on it.
-KINDS = {
-    "bedrock-throughput": "throughput provisionado",
-    "bedrock-deployment": "implantação sob demanda",
-    "openai-job": "job de fine-tuning",
-    "bedrock-job": "job de fine-tuning",
-    "openai-model": "modelo ajustado",
-    "bedrock-model": "modelo ajustado",
-    "openai-file": "arquivo",
-    "s3-bucket": "bucket S3",
-    "iam-role": "papel IAM",
-}
 
 
 @dataclass
@@ -67,10 +53,10 @@ class Entry:
     @property
     def cost(self) -> str:
         """What it costs an hour while idle, in words; in a twin, nothing."""
-        price = "nada" if self.usd_per_hour == 0 else "preço não verificado"
-        if self.usd_per_hour:
-            price = f"{dollars(self.usd_per_hour)}/h"
-        return price if not self.local or price == "nada" else f"nada (no serviço: {price})"
+        if self.usd_per_hour == 0:
+            return "nada"
+        price = "preço não verificado" if self.usd_per_hour is None else f"{dollars(self.usd_per_hour)}/h"
+        return f"nada (no serviço: {price})" if self.local else price
 
 
 def folder() -> Path:
@@ -100,9 +86,9 @@ def write_entry(entry: Entry) -> None:
     try:
         whole.write(file, json.dumps(asdict(entry), ensure_ascii=False))
     except OSError as error:
-        reason = error.strerror or str(error)
+        problem = f"não consegui anotar no livro ({error.strerror or error})."
         remedy = "Sem anotar, nada é criado: confira a pasta, as permissões e o espaço."
-        raise CourseError(f"não consegui anotar no livro ({reason}).", remedy, file) from error
+        raise CourseError(problem, remedy, file) from error
 
 
 def forget(entry: Entry) -> None:
@@ -133,36 +119,33 @@ def creating(
     try:
         yield entry
     except BaseException as error:
-        if _refused(error):
+        status = status_of(error)
+        if status is not None and 400 <= status < 500 and status != 408:
             forget(entry)
         raise
     write_entry(entry)
 
 
-def _refused(error: BaseException) -> bool:
-    status = getattr(error, "status_code", None)  # openai
-    if status is None and isinstance(response := getattr(error, "response", None), dict):  # botocore
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status is not None and 400 <= status < 500 and status != 408
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that a service answered, where it did."""
+    if isinstance(response := getattr(error, "response", None), dict):  # botocore
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return getattr(error, "status_code", None)  # openai
 
 
 def entries(endpoint: str | None = None) -> list[Entry]:
     """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry."""
-    found = []
-    for file in sorted(folder().glob("[0-9]*.json")):
+    found, order = [], list(KINDS)
+    for file in folder().glob("[0-9]*.json"):
         try:
             entry = Entry(**json.loads(file.read_text(encoding="utf-8")))
-            list(KINDS).index(entry.kind)
-            found.append(entry)
+            found.append((order.index(entry.kind), entry.noted_at, file.name, entry))
         except FileNotFoundError:  # another process has just forgotten it
             continue
         except (ValueError, TypeError) as error:
             remedy = "Abra-o, confira na página do serviço o que ele nomeia, e só depois apague-o."
             raise CourseError("esta anotação do livro está estragada.", remedy, file) from error
-    if endpoint is not None:
-        found = [entry for entry in found if entry.endpoint == place_of(endpoint)]
-    order = list(KINDS)
-    return sorted(found, key=lambda entry: (order.index(entry.kind), entry.noted_at))
+    return [entry for *_, entry in sorted(found) if endpoint is None or entry.endpoint == place_of(endpoint)]
 
 
 def table(found: list[Entry] | None = None):

@@ -3,8 +3,6 @@
 Source: developers.openai.com/api/docs/guides/supervised-fine-tuning and the published OpenAPI document.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import os
@@ -15,14 +13,13 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.fine_tuning import FineTuningJob
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jobs import ledger
 from afina.jobs.consent import allow, check_data, clear, confirm_spend, destination, is_local_url
 from afina.jobs.ledger import Entry, creating, place_of
 from afina.jobs.watch import Hiccup, JobEnded, View, follow
 from afina.jsonl.cost import Estimate, estimate
-from afina.jsonl.report import ValidationReport
-from afina.prices import MODELS, PROVIDERS, Model, Provider
+from afina.prices import MODELS, PROVIDERS, Model
 
 ENDED = ("succeeded", "failed", "cancelled")
 _BUSY = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
@@ -37,25 +34,22 @@ def connect(provider: str | None = None) -> openai.OpenAI:
     name = destination(provider, "afina.jobs.openai", "openai", "OPENAI_BASE_URL", secrets)
     if name == "local":
         return openai.OpenAI()
-    if name not in PROVIDERS:
-        problem, remedy = "este serviço não fala o protocolo da OpenAI.", "Use afina.jobs.bedrock."
-        raise CourseError(problem, remedy, f"AFINA_CLOUD={name}")
+    problem = "este serviço não fala o protocolo da OpenAI."
+    require(name in PROVIDERS, problem, "Use afina.jobs.bedrock.", f"AFINA_CLOUD={name}")
     service = PROVIDERS[name]
-    url = service.base_url or os.environ.get(service.url_variable, "")
-    if not url:
-        remedy = "Copie o endereço do seu projeto para essa variável."
-        raise CourseError(f"falta o endereço de {service.title}.", remedy, service.url_variable)
-    if not os.environ.get(service.key_variable):
-        remedy = "Ponha-a nessa variável de ambiente, fora do notebook: chave não se escreve em célula."
-        raise CourseError(f"falta a chave de {service.title}.", remedy, service.key_variable)
-    return openai.OpenAI(base_url=url, api_key=os.environ[service.key_variable], timeout=60, max_retries=4)
+    url, key = service.base_url or os.environ.get(service.url_variable, ""), os.environ.get(service.key_variable)
+    remedy = "Copie o endereço do seu projeto para essa variável."
+    require(url, f"falta o endereço de {service.title}.", remedy, service.url_variable)
+    remedy = "Ponha-a nessa variável de ambiente, fora do notebook: chave não se escreve em célula."
+    require(key, f"falta a chave de {service.title}.", remedy, service.key_variable)
+    return openai.OpenAI(base_url=url, api_key=key, timeout=60, max_retries=4)
 
 
 def place(client: openai.OpenAI) -> tuple[str, str]:
     """(provider, address) that a client speaks to. CourseError for a host that is not in the table."""
-    host = urlsplit(str(client.base_url)).hostname or ""
     if is_local_url(client.base_url):
         return "local", place_of(client.base_url)
+    host = urlsplit(str(client.base_url)).hostname or ""
     for name, service in PROVIDERS.items():
         if any(host == known or (known.startswith(".") and host.endswith(known)) for known in service.hosts):
             return name, place_of(client.base_url)
@@ -64,18 +58,15 @@ def place(client: openai.OpenAI) -> tuple[str, str]:
 
 def approve(client: openai.OpenAI, quote: Estimate) -> None:
     """Before a job: a real service needs AFINA_CLOUD and the estimate typed back; a twin needs nothing. CourseError: not given."""
-    provider, endpoint = place(client)
-    allow(provider, endpoint)
+    provider, _ = allow(*place(client))
     if provider != "local":
         confirm_spend(quote, PROVIDERS[provider].title)
 
 
 def upload(client: openai.OpenAI, path: str | Path) -> openai.types.FileObject:
     """Send a JSONL file for fine-tuning; it is in the ledger before it leaves. Its name carries the entry's key."""
-    provider, endpoint = place(client)
-    allow(provider, endpoint)
     path = Path(path)
-    with creating("openai-file", path.name, provider, endpoint) as entry:
+    with creating("openai-file", path.name, *allow(*place(client))) as entry:
         entry.name = f"{path.stem}-{entry.key}{path.suffix}"  # to be found again, should the answer get lost
         ledger.write_entry(entry)
         with path.open("rb") as file:
@@ -85,37 +76,29 @@ def upload(client: openai.OpenAI, path: str | Path) -> openai.types.FileObject:
 
 
 def submit(
-    client: openai.OpenAI,
-    training: str | Path,
-    validation: str | Path | None = None,
-    *,
-    model: str = "",
-    method: str = "supervised",
-    suffix: str = "afina",
-    seed: int | None = None,
-    **hyperparameters: object,
-) -> FineTuningJob:
+    client: openai.OpenAI, training: str | Path, validation: str | Path | None = None, *,
+    model: str = "", method: str = "supervised", suffix: str = "afina", seed: int | None = None, **hyperparameters: object,
+) -> FineTuningJob:  # fmt: skip
     """Check the files, confirm the estimate (real services), upload, create the job. Returns the service's job.
 
     `model` is a base, a tuned model to go on from, or empty for the provider's in the table; `method` is "supervised" or
     "dpo". CourseError: problems in the data, no confirmation, a refusal of the service; its uploads are then removed.
     """
-    provider, endpoint = place(client)
-    allow(provider, endpoint)
+    provider, endpoint = allow(*place(client))
     service = PROVIDERS["openai" if provider == "local" else provider]
     model = model or service.model
-    if not model:
-        remedy = 'Escolha um na página dele e diga model="…".'
-        raise CourseError(f"a tabela do curso não tem um modelo confirmado em {service.title}.", remedy, "model")
-    if method not in service.methods:
-        remedy = f"Use um destes: {', '.join(service.methods)}."
-        raise CourseError(f'{service.title} não treina com o método "{method}" por aqui.', remedy, "method")
+    problem = f"a tabela do curso não tem um modelo confirmado em {service.title}."
+    require(model, problem, 'Escolha um na página dele e diga model="…".', "model")
+    problem = f'{service.title} não treina com o método "{method}" por aqui.'
+    require(method in service.methods, problem, f"Use um destes: {', '.join(service.methods)}.", "method")
     form = "openai-dpo" if method == "dpo" else "openai-chat"
     base = model.split(":")[1] if model.startswith("ft:") else model
     known = next((m.id for m in MODELS if m.id.startswith(base) and m.service == "openai"), None)
     report = check_data(training, validation, form, known)
-    epochs = hyperparameters.get("n_epochs")
-    approve(client, _quote(report, known, model, epochs if isinstance(epochs, int) else None, service))
+    epochs, train = hyperparameters.get("n_epochs"), report.train
+    epochs = epochs if isinstance(epochs, int) else None
+    priced = known or Model(model, "", form, 0, epochs=(1, 50, None), notes=(), limits=service.source)
+    approve(client, estimate(train.tokens, priced, epochs=epochs, examples=train.examples))
     files = [upload(client, path).id for path in (training, validation) if path is not None]
     more: dict[str, Any] = dict(zip(("training_file", "validation_file"), files, strict=False))
     if service.hyperparameters:
@@ -133,31 +116,20 @@ def submit(
             )
             entry.id = job.id
     except openai.APIStatusError as error:
-        _withdraw(client, endpoint, files, error)
+        if error.status_code < 500:  # nothing else knows these uploads; after a broken answer they stay
+            for sent in [entry for entry in ledger.entries(endpoint) if entry.id in files]:
+                remove(client, sent)
+                ledger.forget(sent)
         raise _explained(error, service.title) from error
     return job
-
-
-def _withdraw(client: openai.OpenAI, endpoint: str, files: list[str], error: openai.APIStatusError) -> None:
-    """After a refusal, take back the uploads of this job: nothing else knows them. After a broken answer, leave them."""
-    if error.status_code < 500:
-        for entry in ledger.entries(endpoint):
-            if entry.id in files:
-                remove(client, entry)
-                ledger.forget(entry)
-
-
-def _quote(report: ValidationReport, known: str | None, model: str, epochs: int | None, service: Provider) -> Estimate:
-    unknown = Model(model, "", report.format, 0, epochs=(1, 50, None), notes=(), limits=service.source)
-    return estimate(report.train.tokens, known or unknown, epochs=epochs, examples=report.train.examples)
 
 
 def _explained(error: openai.APIStatusError, title: str) -> CourseError:
     """A service's refusal as a sentence; what it says of a key is left out."""
     if error.code == "training_not_available":
-        remedy = "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela."
         problem = "a OpenAI não aceita mais jobs desta conta (403 training_not_available)."
-        return CourseError(problem, f"{remedy} O arquivo enviado foi apagado.", title)
+        remedy = "O fine-tuning está sendo encerrado: use o gêmeo, ou outro serviço da tabela. O arquivo enviado foi apagado."
+        return CourseError(problem, remedy, title)
     if error.status_code == 401:
         return CourseError("a chave foi recusada (401).", "Confira a variável de ambiente dela.", title)
     return CourseError(f"o serviço recusou o job ({error.status_code}): {error.message}", "", title)
@@ -186,8 +158,8 @@ def watch(
         return view
 
     def made(done: FineTuningJob) -> list[tuple[str, str, str]]:
-        files = [("openai-file", file, file) for file in done.result_files]
-        return [("openai-model", str(done.fine_tuned_model), str(done.fine_tuned_model)), *files]
+        model = str(done.fine_tuned_model)
+        return [("openai-model", model, model), *(("openai-file", file, file) for file in done.result_files)]
 
     def stop() -> object:
         return client.fine_tuning.jobs.cancel(id)
@@ -214,8 +186,7 @@ def metrics(client: openai.OpenAI, job: str | FineTuningJob):
     import pandas as pd
 
     found = client.fine_tuning.jobs.retrieve(job if isinstance(job, str) else job.id)
-    if not found.result_files:
-        raise CourseError(f"este job não tem arquivo de resultados (está em {found.status}).", "", found.id)
+    require(found.result_files, f"este job não tem arquivo de resultados (está em {found.status}).", "", found.id)
     content = client.files.content(found.result_files[0]).read()
     if not content.startswith(b"step,"):
         content = base64.b64decode(content)
@@ -224,8 +195,7 @@ def metrics(client: openai.OpenAI, job: str | FineTuningJob):
 
 def clean_up(client: openai.OpenAI, show: bool = True) -> list[Entry]:
     """Remove everything the ledger knows at this client's address; what could not be removed comes back."""
-    endpoint = place(client)[1]
-    found = [entry for entry in ledger.entries(endpoint) if entry.kind.startswith("openai-")]
+    found = [entry for entry in ledger.entries(place(client)[1]) if entry.kind.startswith("openai-")]
     return clear(found, lambda entry: remove(client, entry), show)
 
 
@@ -233,8 +203,9 @@ def remove(client: openai.OpenAI, entry: Entry) -> str:
     """Remove one noted thing and say how; what is not there any more counts as removed. CourseError: it may still be there."""
     try:
         if entry.kind == "openai-file":
-            sent = client.files.list(purpose="fine-tune") if not entry.id else ()
-            ids = [entry.id] if entry.id else [file.id for file in sent if file.filename == entry.name]
+            ids = [entry.id]
+            if not entry.id:
+                ids = [file.id for file in client.files.list(purpose="fine-tune") if file.filename == entry.name]
             for id in ids:
                 client.files.delete(id)
             return "apagado" if ids else "o envio não chegou lá"
@@ -253,14 +224,11 @@ def remove(client: openai.OpenAI, entry: Entry) -> str:
 
 def _remove_job(client: openai.OpenAI, entry: Entry) -> str:
     """Stop a job that is not over, and take away what it made."""
-    jobs = client.fine_tuning.jobs
-    if entry.id:
-        found = [jobs.retrieve(entry.id)]
-    elif entry.provider in ("local", "openai"):
-        found = [job for job in jobs.list() if (job.metadata or {}).get("afina") == entry.key]
-    else:
-        remedy = "Confira a lista de jobs na página do serviço."
-        raise CourseError("o serviço não respondeu ao criá-lo: pode existir ou não.", remedy, entry.name)
+    jobs, problem = client.fine_tuning.jobs, "o serviço não respondeu ao criá-lo: pode existir ou não."
+    findable = entry.id or entry.provider in ("local", "openai")
+    require(findable, problem, "Confira a lista de jobs na página do serviço.", entry.name)
+    listed = [jobs.retrieve(entry.id)] if entry.id else jobs.list()
+    found = [job for job in listed if entry.id or (job.metadata or {}).get("afina") == entry.key]
     for job in found:
         if job.status not in ENDED:
             jobs.cancel(job.id)

@@ -1,7 +1,5 @@
 """Watching a job wherever it runs: looks that grow seldom, a live table, a deadline that stops what nobody watches."""
 
-from __future__ import annotations
-
 import html
 import os
 import sys
@@ -82,27 +80,20 @@ def wait(look: Callable[[], View], name: str, deadline: float, stop: Callable[[]
     board = _Board(name, show and os.environ.get("AFINA_PROGRESS") != "0")
     start = time.monotonic()
     while True:
-        view, trouble = None, ""
         try:
             view = look()
-        except Hiccup as error:
-            trouble = str(error)
-        spent = time.monotonic() - start
-        if view is not None:
-            board.draw(view, spent)
+            board.draw(view, time.monotonic() - start)
             if view.end is not None:
                 raise view.end
             if view.done:
                 return view.answer
+        except Hiccup as error:
+            view = View(None, f"sem resposta ({error})")
+        spent = time.monotonic() - start
         if spent >= deadline:
-            status = view.status if view else f"sem resposta ({trouble})"
-            raise JobEnded(
-                "deadline",
-                f"o prazo de {deadline:g} s acabou com o job em {status}; {stop()}.",
-                "Serviços têm filas: dê um prazo maior em deadline=, ou tente em outra hora.",
-                name,
-                view.answer if view else None,
-            )
+            problem = f"o prazo de {deadline:g} s acabou com o job em {view.status}; {stop()}."
+            remedy = "Serviços têm filas: dê um prazo maior em deadline=, ou tente em outra hora."
+            raise JobEnded("deadline", problem, remedy, name, view.answer)
         time.sleep(max(0.0, min(pause, deadline - spent)))
         pause = min(pause * 1.5, longest)
 
@@ -126,7 +117,6 @@ class _Board:
     def __init__(self, name: str, live: bool):
         self.name, self.live = name, live
         self.last: list[tuple[str, str]] = []
-        self.handle: Any = None
 
     def draw(self, view: View, seconds: float) -> None:
         if not self.live:
@@ -134,7 +124,8 @@ class _Board:
         rows = [("job", self.name), ("estado", view.status), *view.rows]
         if view.losses:
             rows.append(("perda", f"{sparkline(view.losses)} {view.losses[-1]:.3f}"))
-        if _in_notebook():
+        shell = sys.modules.get("IPython")
+        if shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None:  # a notebook
             self._page([*rows, ("tempo", f"{seconds:.0f} s")])
         elif rows != self.last:
             print(" · ".join(value for _, value in rows), flush=True)
@@ -144,13 +135,4 @@ class _Board:
         from IPython.display import HTML, display
 
         cells = "".join(f"<tr><th>{html.escape(a)}</th><td><code>{html.escape(b)}</code></td></tr>" for a, b in rows)
-        page = HTML(f"<table>{cells}</table>")
-        if self.handle is None:
-            self.handle = display(page, display_id=True)
-        else:
-            self.handle.update(page)
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+        display(HTML(f"<table>{cells}</table>"), display_id=f"job-{id(self)}", update=bool(self.last))

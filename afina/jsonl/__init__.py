@@ -6,8 +6,6 @@ print(validate("train.jsonl"))
 print(estimate("train.jsonl", "gpt-4.1-mini"))
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,13 +48,11 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
                 count += 1
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     except orjson.JSONEncodeError as error:
-        raise CourseError(
-            f"o exemplo {count} não cabe em JSON ({error}).", "Use só textos, números, listas e dicionários.", target
-        ) from error
+        problem = f"o exemplo {count} não cabe em JSON ({error})."
+        raise CourseError(problem, "Use só textos, números, listas e dicionários.", target) from error
     except OSError as error:
         if isinstance(error, CourseError):
             raise
-        raise CourseError(
-            f"não consegui gravar ({error.strerror or error}).", "Confira a pasta, as permissões e o espaço.", target
-        ) from error
+        problem = f"não consegui gravar ({error.strerror or error})."
+        raise CourseError(problem, "Confira a pasta, as permissões e o espaço.", target) from error
     return count

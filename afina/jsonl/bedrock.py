@@ -4,8 +4,6 @@ Sources: docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepar
 (order, reserved words), docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -16,13 +14,11 @@ from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, ty
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
 
-# --- builders --------------------------------------------------------------------------------------------------------
-
 
 def converse_example(user: str, assistant: str, *, system: str | None = None) -> dict[str, Any]:
     """One question and its answer as a Converse record."""
-    turns = (("user", need_text(user, "user")), ("assistant", need_text(assistant, "assistant")))
-    return converse_messages([{"role": role, "content": text} for role, text in turns], system=system)
+    turns = {"user": need_text(user, "user"), "assistant": need_text(assistant, "assistant")}
+    return converse_messages([{"role": role, "content": text} for role, text in turns.items()], system=system)
 
 
 def converse_messages(messages: Iterable[Mapping[str, Any]], *, system: str | None = None) -> dict[str, Any]:
@@ -55,18 +51,11 @@ def converse_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | No
 
 def completion_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict]:
     """Prompt/completion records from rows with user, assistant and maybe system."""
-    return build_rows(
-        rows, lambda user, assistant, system=None: completion_example(user, assistant, system=system),
-        ("user", "assistant", "system"), system,
-    )  # fmt: skip
+    return build_rows(rows, completion_example, ("user", "assistant", "system"), system)
 
-
-# --- rules -----------------------------------------------------------------------------------------------------------
 
 # Nova's training jobs fail when a user or system text has one of these.
 RESERVED = ("User:", "Bot:", "Assistant:", "System:", "<image>", "<video>", "[EOS]")
-_MEDIA = ("image", "video", "document")
-_TOOL = ("toolUse", "toolResult")
 _BLOCK = '{"text": "…"}'
 _TURN = f'{{"role": "user", "content": [{_BLOCK}]}}'
 
@@ -142,21 +131,21 @@ def _blocks_of(message: dict, role: str, field: str, say: Say, nova: bool | None
     texts = []
     for index, block in enumerate(list_problem(message, "content", f"{field}.", say, _BLOCK)):
         path = f"{field}.content[{index}]"
-        keys = tuple(block) if isinstance(block, dict) else ()
-        if keys == ("text",):
+        kind = next(iter(block)) if isinstance(block, dict) and len(block) == 1 else ""
+        if kind == "text":
             texts.append(text_problem(block, "text", f"{path}.", say))
             if role == "user":
                 _check_reserved(texts[-1], f"{path}.text", say, nova)
-        elif len(keys) == 1 and keys[0] in _MEDIA and role == "user":
-            if not isinstance(block[keys[0]], dict):
-                say("type", f"{path}.{keys[0]}", seen(block[keys[0]]), "Deve ser um objeto.")
-        elif keys == ("reasoningContent",) and role == "assistant":
+        elif kind in ("image", "video", "document") and role == "user":
+            if not isinstance(block[kind], dict):
+                say("type", f"{path}.{kind}", seen(block[kind]), "Deve ser um objeto.")
+        elif kind == "reasoningContent" and role == "assistant":
             if nova is not True:
                 remedy = "Só o Nova 2 Lite aceita raciocínio no treino."
                 say("tools", path, "há um bloco reasoningContent.", remedy, warning=True)
-        elif len(keys) == 1 and keys[0] in _TOOL:
+        elif kind in ("toolUse", "toolResult"):
             remedy = "A AWS avisa que o treino com ferramentas pode falhar; prefira só texto."
-            say("tools", path, f"há um bloco {keys[0]}.", remedy, warning=True)
+            say("tools", path, f"há um bloco {kind}.", remedy, warning=True)
         else:
             say("type", path, f"não entendo o bloco {brief(block)}.", f"Use {_BLOCK}.")
     return "\n".join(texts)
@@ -175,9 +164,7 @@ def check_completion(row: dict, say: Say) -> list[tuple[str, str]]:
     return [("user", text_problem(row, "prompt", "", say)), ("assistant", text_problem(row, "completion", "", say))]
 
 
-# --- the fast lane (see afina.jsonl.chat) -------------------------------------------------------------------------------
-
-
+# The fast lane, as in `afina.jsonl.chat`.
 class ConverseBlock(Struct, forbid_unknown_fields=True, gc=False):
     text: Text
 
@@ -198,8 +185,8 @@ class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
     completion: Text
 
 
-def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
-    """The row's shape (who speaks, in order) and its texts, in the same order."""
+def converse_shape(row: ConverseRow) -> tuple[tuple[str, ...], list[str]]:
+    """As `afina.jsonl.chat.chat_shape`."""
     roles: list[str] = [turn.role for turn in row.messages]
     texts = [turn.content[0].text for turn in row.messages]
     if row.system is not UNSET:
@@ -208,22 +195,17 @@ def converse_shape(row: ConverseRow) -> tuple[tuple, list[str]]:
     return tuple(roles), texts
 
 
-def converse_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """Roles and number of JSON keys of a shape, or None where the rules have something to say about its order."""
-    turns = shape[1:] if shape[:1] == ("system",) else shape
+def converse_keys(roles: tuple[str, ...]) -> int:
+    """As `afina.jsonl.chat.chat_keys`."""
+    turns = roles[roles[:1] == ("system",) :]
     if not turns or turns != ("user", "assistant") * (len(turns) // 2):
-        return None
-    return list(shape), 2 + 3 * len(turns) + (2 if len(turns) < len(shape) else 0)
+        return 0
+    return 2 + 3 * len(turns) + 2 * (len(roles) - len(turns))
 
 
-def completion_shape(row: CompletionRow) -> tuple[tuple, list[str]]:
-    return (), [row.prompt, row.completion]
+def completion_shape(row: CompletionRow) -> tuple[tuple[str, ...], list[str]]:
+    return ("user", "assistant"), [row.prompt, row.completion]
 
 
-def completion_roles(shape: tuple) -> tuple[list[str], int] | None:
-    return ["user", "assistant"], 2
-
-
-def no_weights(row: object) -> int:
-    """Bedrock's records have no optional keys beyond their shape."""
-    return 0
+def completion_keys(roles: tuple[str, ...]) -> int:
+    return 2

@@ -4,8 +4,6 @@ Source: developers.openai.com/api/docs/guides/supervised-fine-tuning and .../dir
 service refuses is an error; what it accepts but seldom means what the author wanted is a warning.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -13,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from afina.errors import CourseError
-from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
+from afina.jsonl.problem import ROLE_GUESS, Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
 
 # --- builders --------------------------------------------------------------------------------------------------------
 
@@ -48,12 +46,8 @@ def chat_messages(
     messages: Iterable[Mapping[str, Any]], *, tools: list[dict] | None = None, parallel_tool_calls: bool | None = None
 ) -> dict[str, Any]:
     """A whole conversation as an OpenAI chat example. It must obey the format's rules, or CourseError names the breach."""
-    row: dict[str, Any] = {"messages": [dict(message) for message in messages]}
-    if tools is not None:
-        row["tools"] = tools
-    if parallel_tool_calls is not None:
-        row["parallel_tool_calls"] = parallel_tool_calls
-    return obey(row, check_chat)
+    row = {"messages": list(map(dict, messages)), "tools": tools, "parallel_tool_calls": parallel_tool_calls}
+    return obey({key: value for key, value in row.items() if value is not None}, check_chat)
 
 
 def chat_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None = None) -> Iterator[dict[str, Any]]:
@@ -67,10 +61,12 @@ def chat_rows(rows: Iterable[Mapping[str, Any] | tuple], *, system: str | None =
 def build_rows(
     rows: Iterable[Mapping[str, Any] | tuple], build: Callable[..., dict], names: tuple[str, ...], system: str | None
 ) -> Iterator[dict[str, Any]]:
-    """`build(**row)` of each row, whose columns are `names`; CourseError names the row (from 1)."""
+    """`build` of each row, whose columns are `names`, the first two needed; CourseError names the row (from 1)."""
     for number, row in enumerate(rows, 1):
         try:
-            yield build(**({"system": system} | row_fields(row, names)))
+            fields = {"system": system} | row_fields(row, names)
+            asked, answer = (fields.pop(name) for name in names[:2])
+            yield build(asked, answer, **fields)
         except CourseError as error:
             raise CourseError(error.problem, error.remedy, where=f"exemplo {number}, {error.where}") from error
 
@@ -119,18 +115,9 @@ def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_ROLE_GUESS = {
-    "sistema": "system", "usuario": "user", "usuário": "user", "human": "user", "humano": "user", "cliente": "user",
-    "assistente": "assistant", "bot": "assistant", "gpt": "assistant", "ai": "assistant", "model": "assistant",
-    "ferramenta": "tool",
-}  # fmt: skip
-_MESSAGE_KEYS = {
-    "system": ("role", "content", "name"),
-    "developer": ("role", "content", "name"),
-    "user": ("role", "content", "name"),
+_MESSAGE_KEYS = dict.fromkeys(ROLES, ("role", "content", "name")) | {
     "assistant": ("role", "content", "name", "weight", "tool_calls", "function_call", "refusal"),
     "tool": ("role", "content", "tool_call_id", "name"),
-    "function": ("role", "content", "name"),
 }
 MESSAGE, ANSWER = '{"role": "user", "content": "…"}', '{"role": "assistant", "content": "…"}'
 
@@ -141,13 +128,7 @@ def check_chat(row: dict, say: Say) -> list[tuple[str, str]]:
     _check_tools(row, "", say)
     messages = list_problem(row, "messages", "", say, MESSAGE)
     texts = _check_messages(messages, "messages", ROLES, say)
-    if messages:
-        _check_ending(messages, say)
-    return texts
-
-
-def _check_ending(messages: list, say: Say) -> None:
-    last = messages[-1]
+    last = messages[-1] if messages else None
     if isinstance(last, dict) and last.get("role") in ROLES and last["role"] != "assistant":
         found = f"a última mensagem é do papel {brief(last['role'])}."
         remedy = f'Acrescente {ANSWER} ao fim de "messages".'
@@ -156,6 +137,7 @@ def _check_ending(messages: list, say: Say) -> None:
     if answers and all(type(weight := m.get("weight")) is int and weight == 0 for m in answers):
         found = "todas as respostas têm weight 0: o modelo não aprende nada aqui."
         say("nothing_to_learn", "messages", found, "Deixe ao menos uma resposta com weight 1, ou retire o exemplo.")
+    return texts
 
 
 def _check_messages(messages: list, path: str, roles: tuple[str, ...], say: Say) -> list[tuple[str, str]]:
@@ -194,9 +176,8 @@ def _role_of(message: dict, field: str, roles: tuple[str, ...], say: Say) -> str
     role = message["role"]
     if isinstance(role, str) and role in roles:
         return role
-    near = _ROLE_GUESS.get(role.strip().lower(), "") if isinstance(role, str) else ""
-    if isinstance(role, str) and not near:
-        near = next((known for known in roles if known == role.strip().lower()), "")
+    written = role.strip().lower() if isinstance(role, str) else ""
+    near = ROLE_GUESS.get(written, written)
     hint = f'Você quis dizer "{near}"?' if near in roles else f"Use um destes: {', '.join(roles)}."
     say("role", f"{field}.role", f"não existe o papel {brief(role)} aqui.", hint)
     return None
@@ -208,9 +189,7 @@ def _content_of(message: dict, role: str, field: str, say: Say) -> str:
     if isinstance(content, list):
         return _parts(content, role, f"{field}.content", say)
     stands_in = role == "assistant" and any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
-    if stands_in and content in (None, ""):
-        return ""
-    if role == "tool" and content == "":
+    if (stands_in and content in (None, "")) or (role == "tool" and content == ""):
         return ""  # a tool may well answer nothing
     return text_problem(message, "content", f"{field}.", say)
 
@@ -248,7 +227,7 @@ def _check_name_and_weight(message: dict, role: str, field: str, say: Say) -> No
 
 def _check_calls(message: dict, field: str, open_calls: set[str], say: Say) -> str:
     """Check an answer's tool calls; return their names and arguments, which are trained on like text."""
-    if "tool_calls" not in message or message["tool_calls"] is None:
+    if message.get("tool_calls") is None:
         return ""
     call_form = '{"id": "call_1", "type": "function", "function": {"name": "…", "arguments": "{…}"}}'
     texts = []
@@ -291,14 +270,12 @@ def _check_answer_to_call(message: dict, field: str, open_calls: set[str], say: 
 
 
 def _check_tools(row: dict, path: str, say: Say) -> None:
-    if "tools" in row:
-        tools = row["tools"]
-        if not (isinstance(tools, list) and all(map(_is_tool, tools))):
-            remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
-            say("tools", f"{path}tools", seen(tools), remedy)
-    if "parallel_tool_calls" in row and not isinstance(row["parallel_tool_calls"], bool):
-        value = row["parallel_tool_calls"]
-        say("type", f"{path}parallel_tool_calls", seen(value), "Use true ou false, sem aspas.")
+    tools, parallel = row.get("tools", []), row.get("parallel_tool_calls", True)
+    if not (isinstance(tools, list) and all(map(_is_tool, tools))):
+        remedy = 'Use [{"type": "function", "function": {"name": "…", "parameters": {…}}}].'
+        say("tools", f"{path}tools", seen(tools), remedy)
+    if not isinstance(parallel, bool):
+        say("type", f"{path}parallel_tool_calls", seen(parallel), "Use true ou false, sem aspas.")
 
 
 def _is_tool(tool: object) -> bool:
@@ -310,12 +287,10 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
     """Report every breach of the preference-pair format in `row`; return its (role, text) pairs."""
     unknown_keys(row, ("input", "preferred_output", "non_preferred_output"), "", say)
     texts: list[tuple[str, str]] = []
-    if not isinstance(row.get("input"), dict):
-        kind = "type" if "input" in row else "missing_key"
-        found = seen(row["input"]) if "input" in row else 'falta "input".'
+    if not isinstance(entry := row.get("input"), dict):
+        kind, found = ("type", seen(entry)) if "input" in row else ("missing_key", 'falta "input".')
         say(kind, "input", found, f'Use "input": {{"messages": [{MESSAGE}]}}.')
     else:
-        entry = row["input"]
         unknown_keys(entry, ("messages", "tools", "parallel_tool_calls"), "input.", say)
         _check_tools(entry, "input.", say)
         messages = list_problem(entry, "messages", "input.", say, MESSAGE)
@@ -338,83 +313,61 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
 
 # --- the fast lane: the shapes that most good lines have ---------------------------------------------------------------
 # These structs accept a subset of what the rules above accept without a word. Anything else, right or wrong, goes to the
-# rules. `validate` adds what a type cannot say: order, blank text, repeated keys, weights.
+# rules. `fast.py` adds what a type cannot say: order, blank text, repeated keys, weights that are not an assistant's.
 
 Text = Annotated[str, Meta(min_length=1)]
 
 
-class System(Struct, tag_field="role", tag="system", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class Developer(Struct, tag_field="role", tag="developer", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class User(Struct, tag_field="role", tag="user", forbid_unknown_fields=True, gc=False):
-    content: Text
-
-
-class Assistant(Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True, gc=False):
+class ChatTurn(Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "developer", "user", "assistant"]
     content: Text
     weight: Literal[0, 1] | UnsetType = UNSET
 
 
 class ChatRow(Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[System | Developer | User | Assistant]
-
-
-class Prompt(Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[System | Developer | User]
+    messages: list[ChatTurn]
 
 
 class DpoRow(Struct, forbid_unknown_fields=True, gc=False):
-    input: Prompt
-    preferred_output: Annotated[list[Assistant], Meta(min_length=1, max_length=1)]
-    non_preferred_output: Annotated[list[Assistant], Meta(min_length=1, max_length=1)]
+    input: ChatRow
+    preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
+    non_preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
 
 
-def chat_shape(row: ChatRow) -> tuple[tuple, list[str]]:
+def chat_shape(row: ChatRow) -> tuple[tuple[str, ...], list[str]]:
     """The row's shape (who speaks, in order) and its texts, in the same order."""
     messages = row.messages
-    return tuple(map(type, messages)), [message.content for message in messages]
+    return tuple([turn.role for turn in messages]), [turn.content for turn in messages]
 
 
-def chat_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """Roles and number of JSON keys of a shape, or None where the rules have something to say about its order."""
-    roles = [kind.__struct_config__.tag for kind in shape]
-    if not roles or roles[-1] != "assistant":
-        return None
-    first_turn = next(index for index, role in enumerate(roles) if role not in ("system", "developer"))
-    if any(role in ("system", "developer") for role in roles[first_turn:]):
-        return None
-    return roles, 1 + 2 * len(roles)
+def chat_keys(roles: tuple[str, ...]) -> int:
+    """Number of JSON keys of a shape, weights aside; 0 where the rules have something to say about its order."""
+    told = [role in ("system", "developer") for role in roles]
+    if roles[-1:] != ("assistant",) or told != sorted(told, reverse=True):
+        return 0
+    return 1 + 2 * len(roles)
 
 
 def chat_weights(row: ChatRow) -> int:
     """Keys that a row has beyond its shape's: its weights. -1, which no line has, where nothing is left to learn."""
-    weights = [message.weight for message in row.messages if type(message) is Assistant]
-    given = len(weights) - weights.count(UNSET)
-    return -1 if weights.count(0) == len(weights) else given
+    weights = [turn.weight for turn in row.messages if turn.role == "assistant"]
+    return -1 if weights.count(0) == len(weights) else len(weights) - weights.count(UNSET)
 
 
-def dpo_shape(row: DpoRow) -> tuple[tuple, list[str]]:
+def dpo_shape(row: DpoRow) -> tuple[tuple[str, ...], list[str]]:
     """As `chat_shape`: the request's speakers, then the two answers; an equal pair has the shape that is refused."""
-    messages = row.input.messages
-    good, bad = row.preferred_output[0], row.non_preferred_output[0]
-    if good == bad:
+    if row.preferred_output == row.non_preferred_output:
         return (), []
-    return tuple(map(type, messages)), [*(message.content for message in messages), good.content, bad.content]
+    turns = row.input.messages + row.preferred_output + row.non_preferred_output
+    return tuple([turn.role for turn in turns]), [turn.content for turn in turns]
 
 
-def dpo_roles(shape: tuple) -> tuple[list[str], int] | None:
-    """As `chat_roles`, for a request that must end with its user."""
-    if not shape or shape[-1] is not User or chat_roles((*shape, Assistant)) is None:
-        return None
-    roles = [kind.__struct_config__.tag for kind in shape] + ["assistant", "assistant"]
-    return roles, 4 + 2 * len(roles)
+def dpo_keys(roles: tuple[str, ...]) -> int:
+    """As `chat_keys`, for a request that must end with its user and holds no answer yet."""
+    usual = roles[-3:] == ("user", "assistant", "assistant") and roles.count("assistant") == 2 and chat_keys(roles)
+    return 4 + 2 * len(roles) if usual else 0
 
 
 def dpo_weights(row: DpoRow) -> int:
     """Keys beyond the shape's: the weights of the two answers."""
-    return sum(m.weight is not UNSET for m in (row.preferred_output[0], row.non_preferred_output[0]))
+    return sum(turn.weight is not UNSET for turn in row.preferred_output + row.non_preferred_output)

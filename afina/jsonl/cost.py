@@ -5,11 +5,9 @@ choose the epochs itself, and prices change. Where no source gave a price there 
 `afina.jsonl.estimate` takes a file as well.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jsonl.tokens import ESTIMATE_LABEL
 from afina.prices import Model, find_model
 from afina.ptbr import dollars, number, plural
@@ -88,30 +86,22 @@ def default_epochs(model: Model, examples: int) -> tuple[int, str]:
 
 
 def estimate(
-    tokens: int,
-    model: str | Model,
-    *,
-    epochs: int | None = None,
-    examples: int = 0,
-    tokens_label: str = ESTIMATE_LABEL,
+    tokens: int, model: str | Model, *, epochs: int | None = None, examples: int = 0, tokens_label: str = ESTIMATE_LABEL
 ) -> Estimate:
     """What training `model` costs when one pass over the data has `tokens` tokens.
 
     CourseError for an unknown model, a number of tokens that is none, or epochs that the service refuses.
     """
-    chosen = model if isinstance(model, Model) else find_model(model)
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
-        remedy = "Dê um número de tokens; de um arquivo cuida afina.jsonl.estimate."
-        raise CourseError(f"não entendo {tokens!r} tokens.", remedy, where="estimate")
+    chosen = find_model(model)
+    remedy = "Dê um número de tokens; de um arquivo cuida afina.jsonl.estimate."
+    require(type(tokens) is int and tokens >= 0, f"não entendo {tokens!r} tokens.", remedy, "estimate")
     least, most, _ = chosen.epochs
+    label = "escolhidas por você"
     if epochs is None:
         epochs, label = default_epochs(chosen, examples)
-    elif isinstance(epochs, int) and not isinstance(epochs, bool) and least <= epochs <= most:
-        label = "escolhidas por você"
-    else:
-        raise CourseError(
-            f"{epochs!r} épocas não servem para {chosen.id}.", f"Escolha de {least} a {most}.", where="epochs"
-        )
+    elif type(epochs) is not int or not least <= epochs <= most:
+        problem = f"{epochs!r} épocas não servem para {chosen.id}."
+        raise CourseError(problem, f"Escolha de {least} a {most}.", where="epochs")
     source = chosen.source.page if chosen.source else ""
     return Estimate(
         chosen.id, examples, tokens, tokens_label, epochs, label, chosen.price, source, chosen.read_on, chosen.notes

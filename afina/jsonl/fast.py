@@ -5,11 +5,10 @@ goes to the patient lane: the rules of `chat.py` and `bedrock.py`, on the line a
 lanes agree: a property test gives both the same lines and compares the reports.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,19 +18,18 @@ from afina.jsonl.formats import Format
 
 _BEFORE_COLON = [int.from_bytes(pair, "little") for pair in (b'":', b" :", b"\t:", b"\r:")]
 _SPACED_COLON = re.compile(rb'"\s+:')
-_MOST_SHAPES = 4096
 
 
 @dataclass(slots=True)
 class Group:
     """The lines of a block that have one shape: what is good of them, a column a speaker's turn."""
 
-    roles: Sequence[str]
+    roles: tuple[str, ...]
     keys: int  # of JSON, in each line
-    places: Sequence[int]
-    texts: Sequence[Sequence[str]]  # a row a line
-    rows: list
-    columns: Sequence[Sequence[str]] = ()
+    places: list[int] = field(default_factory=list)
+    texts: list[Sequence[str]] = field(default_factory=list)  # a row a line
+    rows: list = field(default_factory=list)
+    columns: list[Sequence[str]] = field(default_factory=list)
 
 
 class FastLane:
@@ -40,7 +38,7 @@ class FastLane:
     def __init__(self, form: Format):
         self.form = form
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(form.row).decode
-        self.shapes: dict[tuple, tuple[list[str], int] | None] = {}
+        self.keys_of = lru_cache(4096)(form.keys)  # conversations of ever other lengths: forget rather than grow
 
     def sort(self, lines: list[bytes]) -> tuple[list[Group], set[int]]:
         """(good lines by shape, places of the others)."""
@@ -53,7 +51,7 @@ class FastLane:
 
     def _decode(self, lines: list[bytes]) -> tuple[list[Group], list[int]]:
         patient: list[int] = []
-        found: dict[tuple, tuple[list, list, list]] = {}  # shape -> (places, texts, rows)
+        found: dict[tuple[str, ...], Group] = {}
         decode, shape_of = self.decode, self.form.shape
         for place, line in enumerate(lines):
             try:
@@ -61,29 +59,17 @@ class FastLane:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 patient.append(place)
                 continue
-            shape, texts = shape_of(row)
-            group = found.get(shape)
+            roles, texts = shape_of(row)
+            group = found.get(roles)
             if group is None:
-                group = found[shape] = ([], [], [])
-            group[0].append(place)
-            group[1].append(texts)
-            group[2].append(row)
-        groups = []
-        for shape, group in found.items():
-            known = self._learn(shape)
-            if known is None:
-                patient += group[0]
-            else:
-                groups.append(Group(*known, *group))
-        return groups, patient
-
-    def _learn(self, shape: tuple) -> tuple[list[str], int] | None:
-        """(roles, keys) of a shape, or None for one that the rules must look at."""
-        if shape not in self.shapes:
-            if len(self.shapes) > _MOST_SHAPES:  # conversations of ever other lengths: forget rather than grow
-                self.shapes.clear()
-            self.shapes[shape] = self.form.roles(shape)
-        return self.shapes[shape]
+                group = found[roles] = Group(roles, self.keys_of(roles))
+            group.places.append(place)
+            group.texts.append(texts)
+            group.rows.append(row)
+        for group in found.values():
+            if not group.keys:
+                patient += group.places
+        return [group for group in found.values() if group.keys], patient
 
     def _keys_doubted(self, lines: list[bytes], groups: list[Group], refused: int) -> list[int]:
         """Places of lines that may repeat a key, or that have weights: another number of keys than their shape has.

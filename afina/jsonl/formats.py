@@ -1,11 +1,10 @@
 """The formats, one entry each: how a line is read fast, how it is checked patiently, and how a file of it is recognised."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from afina.jsonl import bedrock, chat
 from afina.prices import COMPLETION, CONVERSE, Model
@@ -13,31 +12,30 @@ from afina.prices import COMPLETION, CONVERSE, Model
 
 @dataclass(frozen=True)
 class Format:
-    """`row`, `shape`, `roles`, `extra` and `doubtful` serve the fast lane (see `chat.py`), `check` holds all the rules."""
+    """`row`, `shape`, `keys`, `extra` and `doubtful` serve the fast lane (see `chat.py`), `check` holds all the rules."""
 
     row: type
     shape: Callable
-    roles: Callable
-    extra: Callable
+    keys: Callable[[tuple[str, ...]], int]
     check: Callable
     answer: bytes  # what starts the answer in the raw line: all before it is the question
     doubtful: tuple[str, ...] = ()  # words in a user or system text that the rules have something to say about
+    extra: Callable[[Any], int] = lambda row: 0  # Bedrock's records have no keys beyond their shape
 
 
 RULES = {
     "openai-chat": Format(
-        chat.ChatRow, chat.chat_shape, chat.chat_roles, chat.chat_weights, chat.check_chat, b'"assistant"'
+        chat.ChatRow, chat.chat_shape, chat.chat_keys, chat.check_chat, b'"assistant"', extra=chat.chat_weights
     ),
     "openai-dpo": Format(
-        chat.DpoRow, chat.dpo_shape, chat.dpo_roles, chat.dpo_weights, chat.check_dpo, b'"preferred_output"'
+        chat.DpoRow, chat.dpo_shape, chat.dpo_keys, chat.check_dpo, b'"preferred_output"', extra=chat.dpo_weights
     ),
     CONVERSE: Format(
-        bedrock.ConverseRow, bedrock.converse_shape, bedrock.converse_roles, bedrock.no_weights,
-        bedrock.check_converse, b'"assistant"', bedrock.RESERVED,
+        bedrock.ConverseRow, bedrock.converse_shape, bedrock.converse_keys, bedrock.check_converse, b'"assistant"',
+        bedrock.RESERVED,
     ),
     COMPLETION: Format(
-        bedrock.CompletionRow, bedrock.completion_shape, bedrock.completion_roles, bedrock.no_weights,
-        bedrock.check_completion, b'"completion"',
+        bedrock.CompletionRow, bedrock.completion_shape, bedrock.completion_keys, bedrock.check_completion, b'"completion"',
     ),
 }  # fmt: skip
 

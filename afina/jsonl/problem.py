@@ -1,46 +1,15 @@
 """What a problem is, what collects them, and the few checks that every format shares."""
 
-from __future__ import annotations
-
 import difflib
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-# kind -> its title in the report
-KINDS = {
-    "empty_file": "arquivo vazio",
-    "bom": "marca BOM no começo",
-    "crlf": "fins de linha do Windows",
-    "encoding": "texto fora de UTF-8",
-    "blank_line": "linha em branco",
-    "line_too_long": "linha grande demais",
-    "json": "JSON inválido",
-    "duplicate_key": "chave repetida",
-    "not_object": "linha que não é um objeto",
-    "missing_key": "campo que falta",
-    "unknown_key": "chave desconhecida",
-    "type": "tipo errado",
-    "role": "papel inválido",
-    "order": "ordem das mensagens",
-    "no_answer": "falta a resposta final",
-    "empty_content": "conteúdo vazio",
-    "weight": "weight inválido",
-    "nothing_to_learn": "exemplo sem nada a aprender",
-    "tools": "ferramentas malformadas",
-    "same_outputs": "par de preferência igual",
-    "schema_version": "schemaVersion errada",
-    "reserved_word": "palavra reservada",
-    "too_many_tokens": "exemplo longo demais",
-    "too_few_examples": "exemplos de menos",
-    "too_many_examples": "exemplos demais",
-    "file_too_big": "arquivo grande demais",
-    "retired_model": "modelo retirado",
-    "duplicate_line": "linha repetida",
-    "leak": "vazamento entre treino e validação",
-    "prompt_leak": "mesma pergunta no treino e na validação",
-}
+_TEXTS = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
+KINDS, JSON_MESSAGES, ROLE_GUESS = _TEXTS["kinds"], _TEXTS["json"], _TEXTS["roles"]
 
 Say = Callable[..., None]  # say(kind, field, found, remedy, warning=False)
 
@@ -92,9 +61,7 @@ def brief(value: object, most: int = 60) -> str:
 
 def type_name(value: object) -> str:
     """The JSON type of a parsed value, in Portuguese with its article."""
-    if value is None:
-        return "null"
-    names = {dict: "um objeto", list: "uma lista", str: "um texto", bool: "true/false", int: "um número"}
+    names = {type(None): "null", dict: "um objeto", list: "uma lista", str: "um texto", bool: "true/false"}
     return names.get(type(value), "um número")
 
 

@@ -3,8 +3,6 @@
 `note` takes what is found: note(line, kind, field, found, remedy, warning=False), where `parse_line` gets one that knows its line.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,23 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
-from afina.errors import CourseError
-from afina.jsonl.problem import Say, brief, type_name
+from afina.errors import CourseError, require
+from afina.jsonl.problem import JSON_MESSAGES, Say, brief, typed
 from afina.ptbr import plural
 
 BLOCK = 1 << 18  # bytes read at a time: small enough for the processor's cache, which is worth a fifth of the time
 LONGEST_LINE = 16 << 20  # no service takes an example this long: past it a line is skipped, not held in memory
 
 
-# --- blocks ----------------------------------------------------------------------------------------------------------
-
-
 def open_file(path: str | Path) -> BinaryIO:
     """The file, open and unbuffered. CourseError: it is not there, is a folder, or may not be read."""
     where = Path(path)
     try:
-        if where.is_dir():
-            raise CourseError("é uma pasta.", "Dê o caminho de um arquivo .jsonl.", where=where)
+        require(not where.is_dir(), "é uma pasta.", "Dê o caminho de um arquivo .jsonl.", where)
         return cast(BinaryIO, where.open("rb", buffering=0))
     except FileNotFoundError:
         raise CourseError("arquivo não encontrado.", "Confira o caminho e a pasta atual.", where=where) from None
@@ -42,24 +36,25 @@ def open_file(path: str | Path) -> BinaryIO:
 class BlockReader:
     """Iterating gives (lines, number of the first); no lines stand for one that was too long and left out.
 
-    Newlines, BOM and carriage returns are taken off and noted. `advance` is told the bytes of each block.
+    Newlines, BOM and carriage returns are taken off and noted. `bytes` counts what was read so far.
     """
 
-    def __init__(self, file: BinaryIO, note: Callable[..., None], advance: Callable[[int], object]):
-        self.file, self.note, self.advance = file, note, advance
+    def __init__(self, file: BinaryIO, note: Callable[..., None]):
+        self.file, self.note, self.bytes = file, note, 0
         self.crlf = (0, 0)  # (first line, lines)
 
     def __iter__(self) -> Iterator[tuple[list[bytes], int]]:
-        tail, number, skipping, at_start = b"", 1, False, True
+        tail, number, skipping = b"", 1, False
         while chunk := self.file.read(BLOCK):
-            self.advance(len(chunk))
-            if at_start:
-                at_start = False
-                if chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    remedy = "Salve como UTF-8 (no Windows, evite a opção Unicode)."
-                    self.note(0, "encoding", "", "o arquivo está em UTF-16.", remedy)
-                    return
-                chunk = self._without_bom(chunk)
+            at_start = not self.bytes
+            self.bytes += len(chunk)
+            if at_start and chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
+                remedy = "Salve como UTF-8 (no Windows, evite a opção Unicode)."
+                self.note(0, "encoding", "", "o arquivo está em UTF-16.", remedy)
+                return
+            if at_start and chunk.startswith(b"\xef\xbb\xbf"):
+                chunk, remedy = chunk[3:], 'Salve como "UTF-8 sem BOM" (encoding="utf-8", não "utf-8-sig").'
+                self.note(1, "bom", "", "o arquivo começa com a marca BOM (EF BB BF).", remedy)
             if skipping:
                 end = chunk.find(b"\n")
                 if end < 0:
@@ -76,103 +71,55 @@ class BlockReader:
                 remedy = "Cada linha é um exemplo: confira se o arquivo é mesmo JSON Lines."
                 self.note(number, "line_too_long", "", f"a linha passa de {LONGEST_LINE >> 20} MB.", remedy)
                 tail, skipping = b"", True
-        if skipping:
-            yield [], number
-        elif tail:
-            yield self._without_returns([tail], number), number
-        self._tell_returns()
-
-    def _without_bom(self, chunk: bytes) -> bytes:
-        if not chunk.startswith(b"\xef\xbb\xbf"):
-            return chunk
-        remedy = 'Salve como "UTF-8 sem BOM" (encoding="utf-8", não "utf-8-sig").'
-        self.note(1, "bom", "", "o arquivo começa com a marca BOM (EF BB BF).", remedy)
-        return chunk[3:]
-
-    def _without_returns(self, lines: list[bytes], number: int) -> list[bytes]:
-        ended = [index for index, line in enumerate(lines) if line.endswith(b"\r")]
-        if not ended:
-            return lines
-        first, count = self.crlf
-        self.crlf = (first or number + ended[0], count + len(ended))
-        return [line[:-1] if line.endswith(b"\r") else line for line in lines]
-
-    def _tell_returns(self) -> None:
+        if skipping or tail:
+            yield self._without_returns([tail] if tail else [], number), number
         first, count = self.crlf
         if count:
             found = f"{plural(count, 'linha')} com fim de linha do Windows (CRLF)."
             remedy = 'Grave com newline="\\n": alguns serviços contam o \\r como parte da linha.'
             self.note(first, "crlf", "", found, remedy, warning=True)
 
-
-# --- one line --------------------------------------------------------------------------------------------------------
-
-_JSON_MESSAGES = {
-    "Expecting value": "esperava um valor",
-    "Expecting property name enclosed in double quotes": "esperava uma chave entre aspas duplas",
-    "Expecting ':' delimiter": "falta um dois-pontos",
-    "Expecting ',' delimiter": "falta uma vírgula",
-    "Illegal trailing comma before end of object": "sobra uma vírgula antes do }",
-    "Illegal trailing comma before end of array": "sobra uma vírgula antes do ]",
-    "Unterminated string starting at": "as aspas abertas aqui não fecham",
-    "Invalid control character at": "há um caractere de controle (quebra de linha ou tabulação sem escape)",
-    "Invalid \\escape": "a barra invertida não forma um escape válido",
-    "Invalid \\uXXXX escape": "o escape \\uXXXX está incompleto",
-    "Extra data": "há mais coisa depois do fim do objeto",
-}
+    def _without_returns(self, lines: list[bytes], number: int) -> list[bytes]:
+        if ended := [index for index, line in enumerate(lines) if line.endswith(b"\r")]:
+            first, count = self.crlf
+            self.crlf = (first or number + ended[0], count + len(ended))
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return lines
 
 
 def parse_line(line: bytes, say: Say) -> dict | None:
     """The object of one line; None after telling why there is none. A key written twice is told too."""
-    text = _text_of(line, say)
-    if text is None:
-        return None
     twice: list[str] = []
-    row = _json_of(text, twice, say)
-    if row is _BROKEN:
-        return None
-    if not isinstance(row, dict):
-        remedy = "Cada linha deve ser um objeto { … }; uma lista de exemplos vira uma linha para cada um."
-        say("not_object", "", f"encontrei {type_name(row)}: {brief(row)}.", remedy)
-        return None
-    if "\\ud" in text.lower() and (broken := _lone_surrogate(row)):
-        found = f"há metade de um caractere ({broken}): ele foi cortado ao meio."
-        say("encoding", "", found, "Gere a linha de novo a partir do texto original.")
-        return None
-    for key in dict.fromkeys(twice):
-        found = "a chave aparece duas vezes no mesmo objeto e só a última vale."
-        say("duplicate_key", brief(key)[1:-1], found, "Apague a que sobra.")
-    return row
-
-
-_BROKEN = object()
-
-
-def _text_of(line: bytes, say: Say) -> str | None:
     try:
-        return line.decode("utf-8")
+        text = line.decode("utf-8")
+        row = json.loads(text, object_pairs_hook=partial(_object, twice), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         byte = line[error.start]
         looks = f'parece Latin-1 (seria "{bytes([byte]).decode("cp1252", "replace")}")'
         found = f"o byte 0x{byte:02X} na posição {error.start + 1} não é UTF-8; {looks}."
         say("encoding", "", found, "Salve o arquivo como UTF-8.")
-        return None
-
-
-def _json_of(text: str, twice: list[str], say: Say) -> Any:
-    """The value of a text, with the keys that an object holds `twice`; _BROKEN after telling where it breaks."""
-    try:
-        return json.loads(text, object_pairs_hook=partial(_object, twice), parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         piece = text[max(0, error.pos - 12) : error.pos + 12].strip()
         near = f" (perto de {brief(piece)})" if piece else ""
-        found = f"o JSON quebra na coluna {error.colno}: {_JSON_MESSAGES.get(error.msg, error.msg)}{near}."
+        found = f"o JSON quebra na coluna {error.colno}: {JSON_MESSAGES.get(error.msg, error.msg)}{near}."
         say("json", "", found, _json_remedy(text))
     except RecursionError:
         say("json", "", "há listas ou objetos aninhados demais.", "Confira como a linha foi gerada.")
     except ValueError as error:  # NaN, Infinity or a number with thousands of digits
         say("json", "", f"há um valor que o JSON não aceita ({error}).", "Troque-o por um texto.")
-    return _BROKEN
+    else:
+        if not isinstance(row, dict):
+            remedy = "Cada linha deve ser um objeto { … }; uma lista de exemplos vira uma linha para cada um."
+            say("not_object", "", typed(row), remedy)
+        elif "\\ud" in text.lower() and (broken := _lone_surrogate(row)):
+            found = f"há metade de um caractere ({broken}): ele foi cortado ao meio."
+            say("encoding", "", found, "Gere a linha de novo a partir do texto original.")
+        else:
+            for key in dict.fromkeys(twice):
+                found = "a chave aparece duas vezes no mesmo objeto e só a última vale."
+                say("duplicate_key", brief(key)[1:-1], found, "Apague a que sobra.")
+            return row
+    return None
 
 
 def _json_remedy(text: str) -> str:

@@ -1,17 +1,13 @@
 """Which lines repeat? Fingerprints of any number of lines, in memory that does not grow with the file.
 
-A line is kept as 8 bytes (xxh3_64). They gather in an array and go to an unnamed temporary file after each 256 Ki, so the
-disk grows by 8 bytes a line (about 2 % of the input) and memory stays at a few MB; `repeats` reads them back in
-partitions of about that size. Two different lines share a fingerprint with probability n²/2⁶⁵: 3 in a million for ten
-million lines.
+A line is kept as 8 bytes (xxh3_64). Past 256 Ki lines they are in an unnamed temporary file, so the disk grows by 8 bytes a line
+(about 2 % of the input) and memory stays at a few MB; `repeats` reads them back in partitions of about that size. Two different
+lines share a fingerprint with probability n²/2⁶⁵: 3 in a million for ten million lines.
 """
-
-from __future__ import annotations
 
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import IO
 
 import numpy as np
 
@@ -23,38 +19,27 @@ class Fingerprints:
     """A growing sequence of 64-bit fingerprints; position i belongs to line i of everything added so far."""
 
     def __init__(self) -> None:
-        self._tail = array("Q")
-        self._file: IO[bytes] | None = None
-        self._filed = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=8 * BATCH)  # noqa: SIM115 - see close()
 
-    def __len__(self) -> int:
-        return self._filed + len(self._tail)
+    def close(self) -> None:
+        self._file.close()
 
     def extend(self, fingerprints: Iterable[int]) -> None:
-        self._tail.extend(fingerprints)
-        if len(self._tail) >= BATCH:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object; see close()
-            self._tail.tofile(self._file)
-            self._filed += len(self._tail)
-            self._tail = array("Q")
+        self._file.write(array("Q", fingerprints).tobytes())
 
     def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
         """(position of the first, fingerprints) of each stretch, in order."""
-        if self._file is not None:
-            self._file.seek(0)
-            start = 0
-            while data := self._file.read(8 * BATCH):
-                batch = np.frombuffer(data, np.uint64)
-                yield start, batch
-                start += len(batch)
-            self._file.seek(0, 2)
-        yield self._filed, np.frombuffer(self._tail, np.uint64)
+        self._file.seek(0)
+        start = 0
+        while data := self._file.read(8 * BATCH):
+            yield start, np.frombuffer(data, np.uint64)
+            start += len(data) // 8
 
     def repeats(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(positions, first positions) of the fingerprints that came before, a partition at a time, unordered."""
-        parts = 1 << (len(self) // BATCH).bit_length()
-        for part in range(parts):
+        count = self._file.tell() // 8
+        parts = 1 << (count // BATCH).bit_length()
+        for part in range(parts if count else 0):
             found: list[np.ndarray] = []
             places: list[np.ndarray] = []
             for start, batch in self._batches():
@@ -73,7 +58,3 @@ class Fingerprints:
             starts = np.concatenate(([True], values[1:] != values[:-1]))
             firsts = positions[starts][np.cumsum(starts) - 1]
             yield positions[~starts], firsts[~starts]
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()

@@ -1,7 +1,5 @@
 """What `validate` found, as an object, as text for people and as plain types for machines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """One file in figures: lines, tokens by role, the longest example, the system prompts. Both lanes report here."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -109,10 +107,8 @@ class Tally:
 
     def _longest(self, line: int, size: int, texts: Sequence[str]) -> None:
         best = self.summary
-        if size < best.longest_bytes or (size == best.longest_bytes and line > best.longest_line):
-            return
-        best.longest_line, best.longest_bytes = line, size
-        best.longest_tokens = self._tokens_of(texts)
+        if (size, -line) >= (best.longest_bytes, -best.longest_line):
+            best.longest_line, best.longest_bytes, best.longest_tokens = line, size, self._tokens_of(texts)
 
     def _tokens_of(self, texts: Sequence[str]) -> int:
         return round(self.count.count(texts)) + PER_MESSAGE * len(texts) + PER_EXAMPLE
@@ -121,8 +117,6 @@ class Tally:
         tokens = self._tokens_of(texts)
         if tokens > self.most_tokens:
             about = "" if self.count.exact else "cerca de "
-            self.note(
-                line, "too_many_tokens", "",
-                f"o exemplo tem {about}{number(tokens)} tokens; {self.model.id} vai até {number(self.most_tokens)}.",
-                "Corte o texto ou divida a conversa em exemplos menores.", warning=not self.model.firm_tokens,
-            )  # fmt: skip
+            found = f"o exemplo tem {about}{number(tokens)} tokens; {self.model.id} vai até {number(self.most_tokens)}."
+            remedy = "Corte o texto ou divida a conversa em exemplos menores."
+            self.note(line, "too_many_tokens", "", found, remedy, warning=not self.model.firm_tokens)

@@ -8,8 +8,6 @@ kind of text; for one single text the median error is 5 % and nine in ten are wi
 tokenizers of their own, so for them it is an estimate twice over.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile
@@ -52,14 +50,8 @@ def estimate_bytes(text: bytes) -> float:
     mark_runs = count(mark) - count(_touching(mark, 1))
     accents = count(codes >= 0xC0)
     capitals = count((codes - 65) < 26)
-    return float(
-        _WORD * words
-        + _LATE_LETTER * late_letters
-        + _DIGIT * count(digit)
-        + _ACCENT * accents
-        + _CAPITAL * capitals
-        + _MARKS * mark_runs
-    )
+    inside = _WORD * words + _LATE_LETTER * late_letters + _DIGIT * count(digit)
+    return float(inside + _ACCENT * accents + _CAPITAL * capitals + _MARKS * mark_runs)
 
 
 def estimate_tokens(text: str) -> int:
@@ -106,8 +98,3 @@ def exact_at_hand() -> bool:
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     cache = Path(folder) if folder else Path(tempfile.gettempdir()) / "data-gym-cache"
     return (cache / hashlib.sha1(_VOCABULARY.encode()).hexdigest()).is_file()
-
-
-def counter(exact: bool) -> Exact | Estimated:
-    """The counter to use; `exact` asks for the real tokenizer and needs `exact_at_hand()`."""
-    return Exact() if exact else Estimated()

@@ -1,13 +1,9 @@
 """Every problem of a fine-tuning file at once: where, what, and how to mend it. Also `afina validate`.
 
-Each line goes through the fast lane (`fast.py`) and, where that refuses or doubts it, through the patient one (`read.py`, with
-the rules of its format), which explains.
-
+Each line goes through the fast lane (`fast.py`) and, where that refuses or doubts it, through the patient one, which explains.
 Memory does not grow with the file: a block of lines, up to `max_problems` problems, up to 10,000 system prompts by
 fingerprint, and line fingerprints that go to a temporary file of 8 bytes a line (16 where a validation file is given).
 """
-
-from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jsonl.cost import estimate
 from afina.jsonl.fast import FastLane
 from afina.jsonl.formats import Format, detect, rules_for
@@ -27,7 +23,7 @@ from afina.jsonl.read import BLOCK, BlockReader, open_file, parse_line
 from afina.jsonl.repeats import SKIP, Fingerprints
 from afina.jsonl.report import Report, ValidationReport  # noqa: F401 - its older name, for one release
 from afina.jsonl.summary import FileSummary, Tally
-from afina.jsonl.tokens import Estimated, Exact, counter, exact_at_hand
+from afina.jsonl.tokens import Estimated, Exact, exact_at_hand
 from afina.prices import FORMATS, MORE_HELPS, OPENAI_FILE_BYTES, Model, default_model, find_model, takes
 from afina.ptbr import number, plural
 from afina.runtime import progress
@@ -52,11 +48,11 @@ def validate(
     that are stored, never those that are counted. `tokens` is "estimate", "exact" (needs tiktoken and its vocabulary on
     disk) or "auto": exact for small inputs where possible. CourseError: a file that cannot be read, a wrong argument.
     """
-    if not isinstance(max_problems, int) or max_problems < 1:
-        raise CourseError(f"{max_problems!r} não serve.", "Use um número a partir de 1.", where="max_problems")
+    bounded = isinstance(max_problems, int) and max_problems >= 1
+    require(bounded, f"{max_problems!r} não serve.", "Use um número a partir de 1.", "max_problems")
     paths = [str(train)] + ([str(validation)] if validation is not None else [])
     format, chosen = _choose(format, model, paths)
-    count = counter(_want_exact(tokens, paths))
+    count = _counter(tokens, paths)
     form = rules_for(format, chosen if model else None)
     findings = Findings(max_problems)
     summaries = [FileSummary(path) for path in paths]
@@ -72,14 +68,10 @@ def validate(
     )  # fmt: skip
 
 
-# --- what to check against -------------------------------------------------------------------------------------------
-
-
 def _choose(form: str, name: str | None, paths: list[str]) -> tuple[str, Model]:
     """The format and the model, of which either may be left to us; the files are known to open afterwards."""
-    if form not in ("auto", *FORMATS):
-        choices = ", ".join(("auto", *FORMATS))
-        raise CourseError(f'não conheço o formato "{form}".', f"Use um destes: {choices}.", where="format")
+    choices = ("auto", *FORMATS)
+    require(form in choices, f'não conheço o formato "{form}".', f"Use um destes: {', '.join(choices)}.", "format")
     model = find_model(name) if name else None
     for path in paths:
         open_file(path).close()
@@ -87,29 +79,20 @@ def _choose(form: str, name: str | None, paths: list[str]) -> tuple[str, Model]:
         with open_file(paths[0]) as file:
             form = detect(file.read(BLOCK), model)
     model = model or default_model(form)
-    if not takes(model, form):
-        raise CourseError(
-            f"{model.id} não treina com o formato {form}.", f"O formato dele é {model.format}.", where="modelo"
-        )
+    problem = f"{model.id} não treina com o formato {form}."
+    require(takes(model, form), problem, f"O formato dele é {model.format}.", "modelo")
     return form, model
 
 
-def _want_exact(tokens: str, paths: list[str]) -> bool:
-    if tokens not in ("auto", "estimate", "exact"):
-        raise CourseError(f'não conheço "{tokens}".', 'Use "auto", "estimate" ou "exact".', where="tokens")
-    if tokens == "estimate":
-        return False
-    if exact_at_hand():
-        return tokens == "exact" or sum(Path(path).stat().st_size for path in paths) <= EXACT_UP_TO
+def _counter(tokens: str, paths: list[str]) -> Exact | Estimated:
+    choices = ("auto", "estimate", "exact")
+    require(tokens in choices, f'não conheço "{tokens}".', 'Use "auto", "estimate" ou "exact".', "tokens")
     if tokens == "exact":
-        raise CourseError(
-            "o tokenizador o200k_base não está neste computador.",
-            'Instale tiktoken e baixe o vocabulário uma vez, ou use tokens="estimate".', where="tokens",
-        )  # fmt: skip
-    return False
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
+        remedy = 'Instale tiktoken e baixe o vocabulário uma vez, ou use tokens="estimate".'
+        require(exact_at_hand(), "o tokenizador o200k_base não está neste computador.", remedy, "tokens")
+        return Exact()
+    small = sum(Path(path).stat().st_size for path in paths) <= EXACT_UP_TO
+    return Exact() if tokens == "auto" and small and exact_at_hand() else Estimated()
 
 
 def _read_all(
@@ -123,8 +106,6 @@ def _read_all(
                 _read(summary, form, model, count, findings, prints, prompts)
             return _note_repeats(findings, summaries, prints, questions)
         except OSError as error:
-            if isinstance(error, CourseError):
-                raise
             problem = f"a leitura parou no meio ({error.strerror or error})."
             raise CourseError(problem, "Confira o disco e tente de novo.", summaries[0].file) from error
 
@@ -137,48 +118,38 @@ def _read(
     note = partial(findings.note, summary.file)
     lane, tally = FastLane(form), Tally(summary, model, count, note)
     with open_file(summary.file) as file, _no_cycles():
-        size = Path(summary.file).stat().st_size
-        bar = progress(total=size, desc=f"conferindo {Path(summary.file).name}", unit="B") if size >= BAR_FROM else None
-
-        def advance(read: int) -> None:
-            summary.bytes += read
-            if bar is not None:
-                bar.update(read)
-
-        with bar or nullcontext():
-            for lines, number in BlockReader(file, note, advance):
+        reader, size = BlockReader(file, note), Path(summary.file).stat().st_size
+        what = f"conferindo {Path(summary.file).name}"
+        with progress(total=size, desc=what, unit="B") if size >= BAR_FROM else nullcontext() as bar:
+            for lines, number in reader:
+                if bar is not None:
+                    bar.update(reader.bytes - bar.n)
                 summary.lines += len(lines) or 1
-                if lines:
-                    blank = _check(lines, number, lane, tally, note)
-                    for place in blank:
-                        lines[place] = b""
-                    summary.examples += len(lines) - len(blank)
-                else:  # a line too long to look at is an example all the same
-                    summary.examples += 1
-                    lines, blank = [b""], [0]
-                prints.extend(_fingerprints(lines) if blank else map(xxh3_64_intdigest, lines))
+                # A line too long to look at is an example all the same.
+                summary.examples += _check(lines, number, lane, tally, note) if lines else 1
+                prints.extend(_fingerprints(lines or [b""]))
                 if prompts is not None:
-                    prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines]))
+                    prompts.extend(_fingerprints([line[: max(line.rfind(form.answer), 0)] for line in lines or [b""]]))
+    summary.bytes = reader.bytes
     tally.finish()
     if not summary.examples and summary.bytes == 0:
         note(0, "empty_file", "", "o arquivo está vazio.", "Grave ao menos um exemplo por linha.")
 
 
-def _check(lines: list[bytes], first: int, lane: FastLane, tally: Tally, note: Callable[..., None]) -> list[int]:
-    """Check consecutive lines; `first` is the number of the first one. Returns the places of the blank ones."""
+def _check(lines: list[bytes], first: int, lane: FastLane, tally: Tally, note: Callable[..., None]) -> int:
+    """Check consecutive lines; `first` is the number of the first one. Empties the blank ones, and counts the others."""
     good, doubted = lane.sort(lines)
     for group in good:
         tally.add_group(group, [len(lines[place]) for place in group.places], first)
-    blank = []
     for place in sorted(doubted):
         line, say = lines[place], partial(note, first + place)
         if not line.strip():
             say("blank_line", "", "a linha está em branco.", "Apague-a: cada linha é um exemplo.")
-            blank.append(place)
+            lines[place] = b""
         elif (row := parse_line(line, say)) is not None:
             tally.add_line(lane.form.check(row, say), first + place, len(line))
     tally.end_block()
-    return blank
+    return len(lines) - lines.count(b"")
 
 
 @contextmanager
@@ -198,50 +169,40 @@ def _fingerprints(texts: list[bytes]) -> list[int]:
     return [xxh3_64_intdigest(text) if text else SKIP for text in texts]
 
 
-# --- the whole -------------------------------------------------------------------------------------------------------
-
-
 def _note_repeats(
     findings: Findings, summaries: list[FileSummary], prints: Fingerprints, questions: Fingerprints
 ) -> tuple[int, int]:
     """Note repeated lines and leaks; return how many validation lines and validation questions are in the training file."""
-    held_out = summaries[-1].file
-    train = summaries[0].file.replace("{", "{{").replace("}", "}}")  # it becomes part of a format
+    train, held_out = summaries[0].file, summaries[-1].file
     border = summaries[0].lines  # positions from here on are validation lines
+
+    def note(file: str, kind: str, lines: np.ndarray, others: np.ndarray, found: tuple[str, str], remedy: str) -> int:
+        """Note (line, other line) pairs, positions from 0, the lowest lines first; those past the room left are only counted."""
+        order, warning = np.argsort(lines)[: max(findings.most - len(findings.kept), 3)], kind != "leak"
+        for line, other in zip(lines[order].tolist(), others[order].tolist(), strict=True):
+            findings.note(file, line + 1, kind, "", f"{found[0]}linha {other + 1}{found[1]}", remedy, warning)
+        findings.count(kind, "warning" if warning else "error", len(lines) - len(order))
+        return len(lines)
+
     leaked: list[np.ndarray] = []
     for positions, firsts in prints.repeats():
-        found, remedy = "a linha é igual à linha {}.", "Apague a repetição: ela só pesa no custo e no treino."
+        found, remedy = ("a linha é igual à ", "."), "Apague a repetição: ela só pesa no custo e no treino."
         for summary, mine, start in zip(summaries, (positions < border, firsts >= border), (0, border), strict=False):
             pairs = positions[mine] - start, firsts[mine] - start
-            summary.repeated += _note_pairs(
-                findings, summary.file, "duplicate_line", pairs, found, remedy, warning=True
-            )
+            summary.repeated += note(summary.file, "duplicate_line", *pairs, found, remedy)
         leak = (positions >= border) & (firsts < border)
-        found = f"a linha também está no treino ({train}, linha {{}})."
+        found = f"a linha também está no treino ({train}, ", ")."
         remedy = "Retire-a de um dos dois: a validação só mede com exemplos que o modelo não viu."
-        _note_pairs(findings, held_out, "leak", (positions[leak] - border, firsts[leak]), found, remedy)
+        note(held_out, "leak", positions[leak] - border, firsts[leak], found, remedy)
         leaked.append(positions[leak])
     asked_before = 0
     for positions, firsts in questions.repeats():
         mine = (positions >= border) & (firsts < border)
         mine &= ~np.isin(positions, np.concatenate(leaked or [positions[:0]]))
-        found = f"a mesma pergunta está no treino ({train}, linha {{}}), com outra resposta."
-        remedy, pairs = "Deixe cada pergunta em um só dos arquivos.", (positions[mine] - border, firsts[mine])
-        asked_before += _note_pairs(findings, held_out, "prompt_leak", pairs, found, remedy, warning=True)
+        found = f"a mesma pergunta está no treino ({train}, ", "), com outra resposta."
+        remedy = "Deixe cada pergunta em um só dos arquivos."
+        asked_before += note(held_out, "prompt_leak", positions[mine] - border, firsts[mine], found, remedy)
     return sum(map(len, leaked)), asked_before
-
-
-def _note_pairs(
-    findings: Findings, file: str, kind: str, pairs: tuple[np.ndarray, np.ndarray], found: str, remedy: str,
-    warning: bool = False,
-) -> int:  # fmt: skip
-    """Note (line, other line) pairs, positions from 0, the lowest lines first; those past the room left are only counted."""
-    lines, others = pairs
-    order = np.argsort(lines)[: max(findings.most - len(findings.kept), 3)]
-    for line, other in zip(lines[order].tolist(), others[order].tolist(), strict=True):
-        findings.note(file, line + 1, kind, "", found.format(other + 1), remedy, warning)
-    findings.count(kind, "warning" if warning else "error", len(lines) - len(order))
-    return len(lines)
 
 
 def _check_limits(findings: Findings, summaries: Sequence[FileSummary], model: Model) -> None:

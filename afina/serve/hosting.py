@@ -6,33 +6,26 @@
         print(choice)
 
 Memory is arithmetic. Speed is not: `measured` is what you saw on that machine, and no default pretends to know it. Machines and
-prices, each with its source and date, are those of `afina.prices`. The bytes of NF4 are Dettmers et al.'s (2023, "QLoRA", arXiv
-2305.14314): 4 bits a weight and, with double quantisation, 0.127 for scales.
+prices, with source and date, are those of `afina.prices`.
 """
-
-from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from afina import prices
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.prices import HOURS, MACHINES, PRICES, RTX_3080, Machine, Price  # noqa: F401 - lesson 17 has them from here
 from afina.ptbr import decimal, dollars
 
 READ_ON = min(machine.source.read_on for machine in MACHINES if machine.source)
-DAYS = HOURS / 24
 GB = 1e9
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "nf4": (4 + 0.127) / 8}  # of one weight
+# Of one weight. NF4: 4 bits and, with double quantisation, 0.127 for scales (Dettmers et al. 2023, "QLoRA", arXiv 2305.14314).
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "nf4": (4 + 0.127) / 8}
 # What a process takes besides weights and cache: libraries, the accelerator's own context, activations. A rule of thumb.
 PROCESS_GB, SPARE = 1.0, 0.1
-
-
-# --- sizes -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -64,14 +57,13 @@ def read_header(path: str | Path) -> dict[str, dict]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            first = file.read(8)
-            length = struct.unpack("<Q", first)[0] if len(first) == 8 else -1
+            length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= path.stat().st_size - 8:
                 raise ValueError
             header = json.loads(file.read(length))
     except FileNotFoundError:
         raise CourseError("não há este arquivo.", "Confira o nome da pasta.", where=path) from None
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         raise CourseError("isto não é um arquivo safetensors.", "Confira se o download terminou.", where=path) from None
     header.pop("__metadata__", None)
     return header
@@ -81,8 +73,8 @@ def read_size(folder: str | Path) -> Size:
     """The size of a Llama-like folder (config.json and model*.safetensors), without loading any weight."""
     folder = Path(folder)
     files = sorted(folder.glob("model*.safetensors"))
-    if not files or not (folder / "config.json").is_file():
-        raise CourseError("não há config.json e model*.safetensors nesta pasta.", "Aponte a pasta do modelo.", folder)
+    there = files and (folder / "config.json").is_file()
+    require(there, "não há config.json e model*.safetensors nesta pasta.", "Aponte a pasta do modelo.", folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     try:
         layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
@@ -93,9 +85,6 @@ def read_size(folder: str | Path) -> Size:
     whole = sum(count for name, count in tensors.items() if "embed_tokens" in name or "lm_head" in name)
     key_heads = config.get("num_key_value_heads") or heads
     return Size(folder.name, sum(tensors.values()), whole, layers, key_heads * head_width)
-
-
-# --- memory ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -125,8 +114,8 @@ def cache_bytes(size: Size, conversations: int, tokens: int, precision: str = "b
 
 def memory(size: Size, precision: str, conversations: int = 1, tokens: int = 2_048) -> Memory:
     """What serving takes with so many conversations at once, each with up to `tokens` tokens of question and answer."""
-    if conversations < 1 or tokens < 1:
-        raise CourseError("conversas e tokens contam-se a partir de 1.", "Confira os dois.", where="memory")
+    counted = min(conversations, tokens) >= 1
+    require(counted, "conversas e tokens contam-se a partir de 1.", "Confira os dois.", "memory")
     weights = weight_bytes(size, precision) / GB
     return Memory(weights, cache_bytes(size, conversations, tokens) / GB, PROCESS_GB + SPARE * weights)
 
@@ -137,23 +126,17 @@ def training_memory(size: Size, method: str, share: float = 0.01) -> float:
     "full": 16 bytes a weight (weight, gradient, two averages of Adam). "lora", "qlora": the base frozen in bf16 or NF4, and
     16 bytes for each of the adapter's weights, which are `share` of the model's.
     """
-    if method not in ("full", "lora", "qlora"):
-        raise CourseError(f'o método "{method}" não existe.', 'Use "full", "lora" ou "qlora".', where="training_memory")
     if method == "full":
         return 16 * size.parameters / GB
-    base = weight_bytes(size, {"lora": "bf16", "qlora": "nf4"}[method])
-    return (base + 16 * share * size.parameters) / GB
+    frozen = {"lora": "bf16", "qlora": "nf4"}
+    require(method in frozen, f'o método "{method}" não existe.', 'Use "full", "lora" ou "qlora".', "training_memory")
+    return (weight_bytes(size, frozen[method]) + 16 * share * size.parameters) / GB
 
 
 def _bytes_of(precision: str) -> float:
-    if precision not in BYTES:
-        raise CourseError(
-            f'a precisão "{precision}" não existe.', f"Use {', '.join(BYTES)}.", where="afina.serve.hosting"
-        )
+    problem, remedy = f'a precisão "{precision}" não existe.', f"Use {', '.join(BYTES)}."
+    require(precision in BYTES, problem, remedy, "afina.serve.hosting")
     return BYTES[precision]
-
-
-# --- traffic and costs ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -166,12 +149,12 @@ class Traffic:
     peak: float = 5.0
 
     def __post_init__(self):
-        if min(self.requests_a_day, self.prompt_tokens, self.answer_tokens) <= 0 or self.peak < 1:
-            raise CourseError("o tráfego tem um número impossível.", "Pedidos e tokens > 0, pico ≥ 1.", where="Traffic")
+        possible = min(self.requests_a_day, self.prompt_tokens, self.answer_tokens) > 0 and self.peak >= 1
+        require(possible, "o tráfego tem um número impossível.", "Pedidos e tokens > 0, pico ≥ 1.", "Traffic")
 
     @property
     def requests_a_month(self) -> float:
-        return self.requests_a_day * DAYS
+        return self.requests_a_day * (HOURS / 24)
 
     @property
     def peak_tokens_a_second(self) -> float:
@@ -221,39 +204,33 @@ def plan(
     a name that is not among the machines.
     """
     names = [machine.name for machine in machines]
-    if strange := sorted(set(measured) - set(names)):
-        raise CourseError(
-            f"não conheço a máquina {', '.join(strange)}.", f"As da tabela são: {', '.join(names)}.", "plan"
-        )
-    if answer_seconds <= 0 or not all(speed > 0 for speed in measured.values()):
-        raise CourseError("velocidade e tempo de resposta são maiores que zero.", "Meça-os primeiro.", where="plan")
-    arrivals = traffic.requests_a_day / 86_400 * traffic.peak
+    strange, remedy = ", ".join(sorted(set(measured) - set(names))), f"As da tabela são: {', '.join(names)}."
+    require(not strange, f"não conheço a máquina {strange}.", remedy, "plan")
+    positive = min([answer_seconds, *measured.values()]) > 0
+    require(positive, "velocidade e tempo de resposta são maiores que zero.", "Meça-os primeiro.", "plan")
+    arrivals, at_peak = traffic.requests_a_day / 86_400 * traffic.peak, traffic.peak_tokens_a_second
     answered = traffic.requests_a_month * traffic.answer_tokens / 1e6
     choices = []
     for machine in machines:
         speed = measured.get(machine.name)
-        count = max(1, math.ceil(traffic.peak_tokens_a_second / speed)) if speed else 1
+        count = max(1, math.ceil(at_peak / speed)) if speed else 1
         open_at_once = max(1, math.ceil(arrivals * answer_seconds / count))
         need = memory(size, precision, open_at_once, traffic.prompt_tokens + traffic.answer_tokens)
         if not speed:
             choices.append(Choice(machine, need))
             continue
-        busy = traffic.peak_tokens_a_second / traffic.peak / (count * speed)
+        busy = at_peak / traffic.peak / (count * speed)
         usd = None if machine.usd_an_hour is None else count * machine.usd_an_hour * HOURS
         choices.append(Choice(machine, need, count, busy, usd, None if usd is None else usd / answered))
     return choices
 
 
 def function_month(traffic: Traffic, memory_gb: float, answer_seconds: float) -> float:
-    """Dollars a month of a function that runs on a CPU only while it answers, behind a gateway. It sleeps for free.
-
-    CourseError where the service's limits do not allow it.
-    """
-    if memory_gb > prices.FUNCTION_GB or answer_seconds > prices.FUNCTION_SECONDS:
-        most = f"{prices.FUNCTION_GB:g} GB e {prices.FUNCTION_SECONDS} s"
-        asked = f"{memory_gb:.1f} GB e {answer_seconds:g} s"
-        remedy = "Use um modelo menor, ou uma máquina por hora."
-        raise CourseError(f"uma função vai até {most}, sem GPU: pediram {asked}.", remedy, where="function_month")
+    """Dollars a month of a CPU function behind a gateway, which sleeps for free. CourseError past the service's limits."""
+    most = f"{prices.FUNCTION_GB:g} GB e {prices.FUNCTION_SECONDS} s"
+    problem = f"uma função vai até {most}, sem GPU: pediram {memory_gb:.1f} GB e {answer_seconds:g} s."
+    allowed = memory_gb <= prices.FUNCTION_GB and answer_seconds <= prices.FUNCTION_SECONDS
+    require(allowed, problem, "Use um modelo menor, ou uma máquina por hora.", "function_month")
     call = (prices.FUNCTION_CALL_USD + prices.GATEWAY_USD) / 1e6
     return traffic.requests_a_month * (call + memory_gb * answer_seconds * prices.FUNCTION_SECOND_USD)
 

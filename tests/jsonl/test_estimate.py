@@ -4,18 +4,19 @@ import json
 
 import pytest
 
+from afina import cli
 from afina.errors import CourseError
 from afina.jsonl import chat_example, cost, estimate, validate, write_jsonl
-from afina.jsonl.estimate import cost_table, estimates, main
+from afina.jsonl.estimate import cost_table, estimates
 
 
 def test_command_line(tmp_path, capsys):
     path = tmp_path / "t.jsonl"
     write_jsonl(path, [chat_example(f"pergunta {i}", "resposta") for i in range(20)])
-    assert main([str(path), "--model", "gpt-4.1", "--epochs", "2", "--json"]) == 0
+    assert cli.main(["estimate", str(path), "--model", "gpt-4.1", "--epochs", "2", "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["epochs"] == 2 and answer["usd"] == pytest.approx(answer["tokens"] * 2 * 25 / 1e6)
-    assert main([str(path)]) == 0
+    assert cli.main(["estimate", str(path)]) == 0
     out = capsys.readouterr().out
     assert "gpt-4.1-mini-2025-04-14" in out and "gpt-4.1-nano" not in out  # the retired one is not offered
 

@@ -1,18 +1,17 @@
 """The verb: limits, repeats and leaks of whole files, bounded problems, refused arguments, and no bytes that make it fall."""
 
 import json
-import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonl_base import COMPLETION, CONVERSE, OK
 
+from afina import cli
 from afina.errors import CourseError
 from afina.jsonl import chat_example, converse_example, validate, write_jsonl
 from afina.jsonl.problem import KINDS
 
-main = sys.modules["afina.jsonl.validate"].main  # the function of the same name hides the module
 FORMS = ("openai-chat", "openai-dpo", CONVERSE, COMPLETION)
 
 
@@ -90,12 +89,12 @@ def test_command_line(tmp_path, capsys):
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     write_jsonl(good, [chat_example(f"p{i}", "r") for i in range(12)])
     bad.write_bytes(b"{\n" + OK)
-    assert main([str(good)]) == 0
+    assert cli.main(["validate", str(good)]) == 0
     assert "nenhum erro, 1 aviso" in capsys.readouterr().out
-    assert main([str(bad), "--json"]) == 1
+    assert cli.main(["validate", str(bad), "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["counts"]["json"] == 1 and answer["problems"][-1]["line"] == 1
-    assert main([str(bad), str(good), "--max", "1"]) == 1
+    assert cli.main(["validate", str(bad), str(good), "--max", "1"]) == 1
     assert "… e mais" in capsys.readouterr().out
 
 
