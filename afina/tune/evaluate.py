@@ -6,8 +6,6 @@
 chrF: Popović (2015), "chrF: character n-gram F-score", as sacrebleu computes it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -34,9 +32,6 @@ NAMES = {
 }  # fmt: skip
 _DEPARTMENTS = re.compile("|".join(re.escape(clean(name)) for name in LEXICON["en"]["departments"]))
 _ROOM = 1 << 14  # tokens of one batch
-
-
-# --- loss ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -90,9 +85,6 @@ def _padded(rows: list[list[int]], fill: int, device) -> tuple[torch.Tensor, tor
     return ids, mask
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def generate(
     model, tokenizer, prompts: Sequence[str], max_new_tokens: int = 160, batch_size: int = 32, streamer=None
@@ -119,9 +111,6 @@ def generate(
 def finished(text: str, eos_token: str) -> tuple[str, bool]:
     """(the answer without its end token, whether it had one)."""
     return text.removesuffix(eos_token), text.endswith(eos_token)
-
-
-# --- judging ---------------------------------------------------------------------------------------------------------
 
 
 def says(title: str, text: str) -> dict[str, bool]:
@@ -159,9 +148,6 @@ def judge(titles: Sequence[str], texts: Sequence[str], references: Sequence[str]
     scores["all"] = sum(right) / len(right)
     scores["chrf"] = corpus_chrf(list(texts), [list(references)]).score
     return scores
-
-
-# --- rivals ----------------------------------------------------------------------------------------------------------
 
 
 def nearest_descriptions(titles: Sequence[str], known: Sequence[tuple[str, str]]) -> list[str]:

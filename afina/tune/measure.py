@@ -1,7 +1,5 @@
 """What tuning costs and changes: weights that learn, bytes that they take, fingerprints, memory used, Amdahl's limit."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 
