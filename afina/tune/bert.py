@@ -243,9 +243,12 @@ def fine_tune(
     padding = {"padding": "max_length", "max_length": pad_to} if pad_to else {}
     collate = DataCollatorWithPadding(tokenizer, **padding)
     arguments |= {"num_train_epochs": epochs, "learning_rate": learning_rate, "train_sampling_strategy": sampling}
-    watched = [*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])]
-    places = {"checkpoints": checkpoints, "save_to": save_to}
-    return _train(model, rows, collate, held_out, bool(patience), tokenizer, watched, **places, seed=seed, **arguments)
+    watched = list(callbacks)
+    if patience:
+        watched.append(EarlyStoppingCallback(patience))
+        best = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
+        arguments = {"save_strategy": "steps" if checkpoints else "epoch"} | best | arguments
+    return _train(model, rows, collate, held_out, tokenizer, watched, checkpoints, save_to, seed=seed, **arguments)
 
 
 def _accuracy(prediction) -> dict[str, float]:
@@ -253,16 +256,7 @@ def _accuracy(prediction) -> dict[str, float]:
 
 
 def _train(
-    model,
-    rows,
-    collate,
-    held_out=None,
-    best=False,
-    tokenizer=None,
-    callbacks=(),
-    checkpoints=None,
-    save_to=None,
-    **arguments,
+    model, rows, collate, held_out=None, tokenizer=None, callbacks=(), checkpoints=None, save_to=None, **arguments
 ) -> Tuned:
     """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk that was not asked for."""
     settings = machine_arguments() | {
@@ -272,15 +266,11 @@ def _train(
         "warmup_steps": 0.05,
         "logging_steps": 20,
         "eval_strategy": "epoch" if held_out else "no",
-        "save_strategy": "epoch" if best else "no",
-        "load_best_model_at_end": best,
-        "metric_for_best_model": "accuracy" if best else None,
-        "save_total_limit": 1 if best else None,
+        "save_strategy": "steps" if checkpoints else "no",
+        "save_total_limit": 2 if checkpoints else 1,
         # Trainer would count tokens over all processes and scale a loss that is a mean of examples: twice too much for two.
         "average_tokens_across_devices": False,
     }
-    if checkpoints:
-        settings |= {"save_strategy": "steps", "save_total_limit": 2}
     with tempfile.TemporaryDirectory() as folder, captured_log():
         trainer = Trainer(
             model=model,

@@ -1,8 +1,5 @@
 """Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals.
 
-    held_out(model, tokenizer, rows, 256)            -> loss and perplexity on the answers
-    judge(titles, generate(...), references)         -> share right of each attribute, of the category, chrF
-
 chrF: Popović (2015), "chrF: character n-gram F-score", as sacrebleu computes it.
 """
 
@@ -70,10 +67,8 @@ def held_out(model, tokenizer, rows: Sequence[Row], max_seq_length: int, answer_
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         total += losses[counts].sum().item()
         tokens += counts.sum().item()
-        characters += sum(
-            len(tokenizer.decode(row[1:][keep], skip_special_tokens=True))
-            for row, keep in zip(ids, counts, strict=True)
-        )
+        counted = [row[1:][keep] for row, keep in zip(ids, counts, strict=True)]
+        characters += sum(map(len, tokenizer.batch_decode(counted, skip_special_tokens=True)))
     return Loss(total / tokens, tokens, characters, prepared.cut)
 
 
@@ -170,7 +165,5 @@ def benchmark_means(tables: Mapping, part: str, columns: Sequence[str]):
     """One part of data/sft_tables.json as a DataFrame: a row a choice, the mean of each column over the seeds."""
     import pandas as pd
 
-    rows = {
-        choice: {name: figures[name]["mean"] for name in columns} for choice, figures in tables["summary"][part].items()
-    }
-    return pd.DataFrame(rows).T
+    choices = pd.DataFrame(tables["summary"][part]).T
+    return choices[list(columns)].map(lambda figures: figures["mean"]).astype(float)
