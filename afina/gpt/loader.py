@@ -75,7 +75,7 @@ def pack(documents: list[list[int]], room: int) -> list[list[int]]:
 
     CourseError for a document that no row can hold.
     """
-    rows, by_space = [], defaultdict(list)
+    rows, by_space = [], defaultdict(list)  # type: list[list[int]], defaultdict[int, list[list[int]]]
     for document in sorted(documents, key=len, reverse=True):
         if len(document) > room:
             raise CourseError(

@@ -1,7 +1,4 @@
-"""Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals.
-
-chrF: Popović (2015), "chrF: character n-gram F-score", as sacrebleu computes it.
-"""
+"""Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals."""
 
 import math
 import re
@@ -28,7 +25,6 @@ NAMES = {
     "on": "empacotado", "random": "ao acaso", "stratified": "estratificado", "longest": "as mais longas",
 }  # fmt: skip
 _DEPARTMENTS = re.compile("|".join(re.escape(clean(name)) for name in LEXICON["en"]["departments"]))
-_ROOM = 1 << 14  # tokens of one batch
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def held_out(model, tokenizer, rows: Sequence[Row], max_seq_length: int, answer_
     order = sorted(prepared.rows, key=lambda row: len(row["input_ids"]))
     total, tokens, characters = 0.0, 0, 0
     for_inference(model)
-    step = max(1, min(32, _ROOM // max_seq_length))
+    step = max(1, min(32, 16_384 // max_seq_length))  # rows of a batch: so many tokens at most
     for start in range(0, len(order), step):
         batch = order[start : start + step]
         ids, seen = _padded([row["input_ids"] for row in batch], tokenizer.pad_token_id, model.device)
@@ -76,8 +72,7 @@ def _padded(rows: list[list[int]], fill: int, device) -> tuple[torch.Tensor, tor
     """(ids, mask), both (rows, longest), filled on the right."""
     width = max(map(len, rows))
     ids = torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, mask
+    return ids, torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
 
 
 @torch.no_grad()
@@ -127,8 +122,8 @@ def says(title: str, text: str) -> dict[str, bool]:
 def judge(titles: Sequence[str], texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Shares right: of each attribute, of all attributes together, of the category, and of texts with all of it right ("all").
 
-    Then the share of texts with something "invented", and "chrf", 0 to 100, the likeness in letters with `references`. A
-    rival may win one of these; "all" asks for everything.
+    Then the share of texts with something "invented", and "chrf", 0 to 100, the likeness in letters with `references`
+    (Popović, 2015, as sacrebleu computes it). A rival may win one of these; "all" asks for everything.
     """
     from sacrebleu import corpus_chrf
 

@@ -20,7 +20,7 @@ from afina.tune.evaluate import NAMES, finished, generate
 from afina.tune.load import load_base, model_errors
 from afina.tune.quiet import quiet
 from afina.tune.rows import INSTRUCTION
-from afina.tune.templates import ALPACA, MODELFILE
+from afina.tune.templates import ALPACA
 
 
 @torch.no_grad()
@@ -84,17 +84,15 @@ def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = N
     """
     folder = whole.mend(folder)
     settings = folder / "adapter_config.json"
-    with quiet():
+    with quiet(), model_errors(folder):
         if not settings.is_file():
-            with model_errors(folder):
-                return load_base(folder, load_in_4bit)
+            return load_base(folder, load_in_4bit)
         from peft import PeftModel
 
         base = base or json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
         with model_errors(base):
             model, tokenizer = load_base(base, load_in_4bit)
-        with model_errors(folder):
-            return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
+        return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
 
 
 def model_card(
@@ -122,12 +120,15 @@ def model_card(
     for model, row in scores.items():
         figures = [ptbr.decimal(row[column], 3 if row[column] < 10 else 1) for column in columns]
         lines.append("| " + " | ".join([model, *figures]) + " |")
-    table = "\n".join(lines)
     versions = " · ".join(f"{which} {its}" for which, its in versions_of(("torch", "transformers", "trl", "peft")))
-    form = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
-    front = {"language": language, "licence": licence, "library": library, "base": base}
-    parts = {"data": _bullets(data), "settings": _bullets(settings), "table": table, "limits": limits}
-    return form.format(name=name, purpose=purpose, day=date.today().isoformat(), versions=versions, **front, **parts)
+    front = {"name": name, "base": base, "language": language, "licence": licence, "library": library}
+    parts = {"data": _bullets(data), "settings": _bullets(settings), "table": "\n".join(lines), "limits": limits}
+    facts = front | parts | {"purpose": purpose, "day": date.today().isoformat(), "versions": versions}
+    return _form("model_card.md").format(**facts)
+
+
+def _form(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _bullets(facts: Mapping[str, object]) -> str:
@@ -225,7 +226,7 @@ def read_gguf(path: Path):
 def modelfile(path: Path, eos_token: str, tokens: int = 160) -> str:
     """Ollama's Modelfile for the GGUF at `path`: the same template, the same end, no randomness."""
     template = ALPACA.format(INSTRUCTION, "{{ .Prompt }}", "")
-    return MODELFILE.format(file=Path(path).name, template=template, stop=eos_token, tokens=tokens)
+    return _form("modelfile.txt").format(file=Path(path).name, template=template, stop=eos_token, tokens=tokens)
 
 
 def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> list[str]:

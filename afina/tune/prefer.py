@@ -44,7 +44,7 @@ def train_dpo(
     with tempfile.TemporaryDirectory() as scratch, quiet(), too_little_memory(settings):
         shuffled, recompute = replace(settings, sampling="random"), getattr(model, "is_gradient_checkpointing", False)
         arguments = trainer_arguments(shuffled, checkpoints or scratch, checkpoints is not None, recompute)
-        config = DPOConfig(**arguments, max_length=settings.max_seq_length, beta=beta)
+        config = DPOConfig(**arguments, beta=beta)
         trainer = DPOTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
         try:
             return run_trainer(trainer, prepared, on_step, should_stop, checkpoints)

@@ -1,8 +1,5 @@
 """Supervised fine-tuning of a language model with LoRA or QLoRA: one call to load it, one to train it, on a GPU or a laptop.
 
-    model, tokenizer = load_for_sft(folder, max_seq_length=256, load_in_4bit=True, lora=LoraSettings())
-    trained = train(model, tokenizer, rows, TrainSettings(epochs=1))
-
 The trainer is TRL's on a GPU and on a CPU. Loading is told in `load`, the rows in `rows`, what it costs in `measure`.
 """
 
@@ -77,12 +74,8 @@ def sft_config(settings: TrainSettings, folder: str | Path, checkpoints: bool, g
     """TRL's SFTConfig for these settings: what `train` uses."""
     from trl import SFTConfig
 
-    return SFTConfig(
-        **trainer_arguments(settings, folder, checkpoints, gradient_checkpointing),
-        max_length=settings.max_seq_length,
-        packing=settings.packing,
-        completion_only_loss=settings.answer_only,
-    )
+    arguments = trainer_arguments(settings, folder, checkpoints, gradient_checkpointing)
+    return SFTConfig(**arguments, packing=settings.packing, completion_only_loss=settings.answer_only)
 
 
 def trainer_arguments(settings: TrainSettings, folder, checkpoints: bool, gradient_checkpointing: bool) -> dict:
@@ -92,6 +85,7 @@ def trainer_arguments(settings: TrainSettings, folder, checkpoints: bool, gradie
         **machine_arguments(),
         **{name: getattr(settings, name) for name in same},
         "output_dir": str(folder),
+        "max_length": settings.max_seq_length,
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.accumulation,
@@ -216,15 +210,14 @@ def forecast(
     room = max(0, len(order) - size)
     starts = [room // 2, *(round(room * (k + 0.5) / steps) for k in range(steps))]
     few = [rows[i] for start in starts for i in order[start : start + size]]
-    learned = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    learned = [(parameter, parameter.detach().clone()) for parameter in model.parameters() if parameter.requires_grad]
     marks = []
     try:
         short = replace(settings, max_steps=steps + 1, sampling="sequential")
         train(model, tokenizer, few, short, on_step=lambda *_: marks.append(time.perf_counter()))
     finally:
-        for name, parameter in model.named_parameters():
-            if name in learned:
-                parameter.data.copy_(learned[name])
+        for parameter, before in learned:
+            parameter.data.copy_(before)
     units = -(-prepared.tokens // settings.max_seq_length) if settings.packing else len(prepared.rows)
     whole = settings.max_steps if settings.max_steps > 0 else round(-(-units // size) * settings.epochs)
     seconds = whole * (marks[-1] - marks[0]) / (len(marks) - 1)

@@ -16,11 +16,3 @@ LLAMA_CHAT = (
 # of a GPT by hand: the prompts of lesson 12; an input goes into the message: "instruction\n\n### Entrada:\ninput"
 _IN_PORTUGUESE = LLAMA_CHAT.replace("Instruction", "Instrução").replace("Response", "Resposta")
 ALPACA_CHAT = "{{ bos_token }}" + _IN_PORTUGUESE.replace("eos_token + '\n'", "eos_token")
-MODELFILE = '''\
-FROM ./{file}
-TEMPLATE """{template}"""
-PARAMETER stop "{stop}"
-PARAMETER stop "### Instruction:"
-PARAMETER temperature 0
-PARAMETER num_predict {tokens}
-'''
