@@ -13,13 +13,12 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from afina.data.examples import read_split
 from afina.errors import CourseError, require
 from afina.gpt.lora import LoRASettings, add_lora, count_weights
 from afina.gpt.model import GPT
 from afina.gpt.tokenizer import Tokenizer
 from afina.gpt.train import Recipe, learning_rate_at, make_optimizer
-from afina.runtime import SEED, progress
+from afina.runtime import SEED, progress, read_split
 
 NAMES = ("normal", "spam")
 MODES = ("head", "last block", "all", "LoRA")

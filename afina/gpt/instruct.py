@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 import torch
 
-from afina.data.examples import read_split
 from afina.errors import CourseError, require
 from afina.gpt.generate import generate
 from afina.gpt.loader import IGNORED
 from afina.gpt.model import GPT
 from afina.gpt.tokenizer import Tokenizer
-from afina.runtime import SEED
+from afina.runtime import SEED, read_split
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

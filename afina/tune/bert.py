@@ -32,11 +32,10 @@ from transformers import (
 )
 
 from afina import compat, whole
-from afina.data.examples import read_split
 from afina.data.lexicon import SENTIMENTS
 from afina.errors import CourseError, require
 from afina.ptbr import decimal
-from afina.runtime import SEED, course_root
+from afina.runtime import SEED, course_root, read_split
 from afina.tune.measure import trainable
 from afina.tune.quiet import captured_log
 from afina.tune.rows import refuse_rows
