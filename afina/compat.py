@@ -3,12 +3,11 @@
 Imports of the libraries stand inside the functions: whoever needs one piece does not load the others.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import logging
 import sys
+import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -28,20 +27,16 @@ def moto_roles(account: str) -> Iterable:
     return iam_backends[account]["aws"].roles.values()
 
 
-# --- training --------------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def only_errors(*names: str) -> Iterator[None]:
     """Loggers of these names pass on errors alone."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 
@@ -54,7 +49,7 @@ def no_kernel_warning() -> contextlib.AbstractContextManager[None]:
 def libraries_are_no_garbage() -> Iterator[None]:
     """Trainer collects garbage whenever it starts, and would walk half a million objects of the libraries: 0.3 s each time.
 
-    What lives at the start of the block is set apart until its end, unless the process has set it apart for good.
+    What lives at the start of the block is set apart until its end, or for good where the process had done so.
     """
     ours = gc.get_freeze_count() == 0
     gc.freeze()
@@ -65,33 +60,25 @@ def libraries_are_no_garbage() -> Iterator[None]:
             gc.unfreeze()
 
 
-class _PlainLogProbs:
+def _plain_log_probs(hidden, weight, bias, targets, temperature, chunk_size, softcap, scale, outputs):
     """The head's log-probabilities in plain torch: (log_probs, entropy, None, mean_logits, is_top1) of n tokens."""
+    import torch
 
-    @staticmethod
-    def apply(hidden, weight, bias, targets, temperature, chunk_size, softcap, scale, outputs):
-        import torch
-
-        logits = torch.nn.functional.linear(hidden, weight, bias).float() * scale
-        if softcap:
-            logits = softcap * torch.tanh(logits / softcap)
-        logits = logits / temperature
-        every = logits.log_softmax(-1)
-        seen = every.detach()
-        entropy = -(seen.exp() * seen).sum(-1) if "entropy" in outputs else None
-        top = seen.argmax(-1) == targets if "is_top1" in outputs else None
-        mean = logits.detach().mean(-1) if "mean_logits" in outputs else None
-        return every.gather(-1, targets[:, None])[:, 0], entropy, None, mean, top
+    logits = torch.nn.functional.linear(hidden, weight, bias).float() * scale
+    if softcap:
+        logits = softcap * torch.tanh(logits / softcap)
+    logits = logits / temperature
+    every = logits.log_softmax(-1)
+    seen = every.detach()
+    entropy = -(seen.exp() * seen).sum(-1) if "entropy" in outputs else None
+    top = seen.argmax(-1) == targets if "is_top1" in outputs else None
+    mean = logits.detach().mean(-1) if "mean_logits" in outputs else None
+    return every.gather(-1, targets[:, None])[:, 0], entropy, None, mean, top
 
 
 def trl_without_triton() -> contextlib.AbstractContextManager[object]:
-    """TRL 1.15 has its loss in a Triton kernel and no other road, so that it trains on CUDA alone; here it is plain torch.
-
-    The formula is the same, and a test holds its loss and gradients to those of the model's own loss.
-    """
-    import trl.trainer.utils
-
-    return mock.patch.object(trl.trainer.utils, "_ChunkedLogProbFunction", _PlainLogProbs)
+    """TRL 1.15 has its loss in a Triton kernel alone, and trains on CUDA alone; here it is the same formula in plain torch."""
+    return mock.patch("trl.trainer.utils._ChunkedLogProbFunction", types.SimpleNamespace(apply=_plain_log_probs))
 
 
 def keep_4bit_weights(model: Any) -> None:
@@ -104,9 +91,6 @@ def keep_4bit_weights(model: Any) -> None:
 def wrap_by_fsdp(model: Any, classes: Sequence[str]) -> None:
     """Name the layers that FSDP shards one by one: Accelerate reads them from transformers' private attribute."""
     model._no_split_modules = list(classes)
-
-
-# --- GGUF ------------------------------------------------------------------------------------------------------------
 
 
 def gguf_without_bar() -> contextlib.AbstractContextManager[object]:

@@ -8,8 +8,10 @@ its dials: `AFINA_PROFILE` (cpu or gpu) and `AFINA_OFFLINE=1`, which arms the ne
 from __future__ import annotations
 
 import functools
+import gzip
 import importlib.metadata
 import ipaddress
+import json
 import os
 import platform
 import random
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from afina.errors import CourseError, NetworkBlocked
+from afina.errors import CourseError, NetworkBlocked, require
 
 T = TypeVar("T")
 SEED = 42
@@ -45,6 +47,14 @@ def course_root() -> Path:
         "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.",
         where=here,
     )
+
+
+def read_split(name: str, split: str, remedy: str) -> list[dict]:
+    """The rows of one split of data/`name`.jsonl.gz. CourseError with `remedy`, which names the splits, for another one."""
+    with gzip.open(course_root() / "data" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == split]
+    require(rows, f'não há divisão "{split}".', remedy, where=f"data/{name}.jsonl.gz")
+    return rows
 
 
 def build_folder() -> Path:

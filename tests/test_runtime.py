@@ -11,7 +11,7 @@ import torch
 
 from afina import runtime
 from afina.errors import CourseError, NetworkBlocked
-from afina.runtime import Runtime, course_root, progress
+from afina.runtime import Runtime, course_root, progress, read_split
 from workshop.notebooks import lesson_environment
 
 
@@ -193,3 +193,13 @@ def test_the_command_line_obeys_the_guard(tmp_path):
     assert run.returncode == 2
     assert "a rede está desligada de propósito" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_split_is_read_whole_and_alone():
+    rows = read_split("reviews", "validation", "")
+    assert rows and {row["split"] for row in rows} == {"validation"} and all(row["text"] for row in rows)
+
+
+def test_another_split_is_refused_with_the_file_and_the_remedy():
+    with pytest.raises(CourseError, match=r'data/messages.jsonl.gz: não há divisão "teste". São train e test.'):
+        read_split("messages", "teste", "São train e test.")

@@ -4,8 +4,6 @@ The formula in plain tensors (`attention_by_hand`), and the module that the mode
 and value, PyTorch's fused kernel, and a cache of the keys and values already seen. Lesson 07 proves them equal.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,10 +4,6 @@ Spam or not, in Portuguese: lesson 11. A causal model has read the whole text on
 there; rows are padded at the right, and the padding, which comes later, cannot be seen.
 """
 
-from __future__ import annotations
-
-import gzip
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.lora import LoRASettings, add_lora, count_weights
 from afina.gpt.model import GPT
 from afina.gpt.tokenizer import Tokenizer
 from afina.gpt.train import Recipe, learning_rate_at, make_optimizer
-from afina.runtime import SEED, course_root, progress
+from afina.runtime import SEED, progress, read_split
 
 NAMES = ("normal", "spam")
 MODES = ("head", "last block", "all", "LoRA")
@@ -30,10 +27,7 @@ Examples = tuple[list[str], list[int]]  # texts and classes, 0 or 1
 
 def read_messages(split: str) -> Examples:
     """(texts, classes) of one split of data/messages.jsonl.gz: train, validation or test. The class is 1 for spam."""
-    with gzip.open(course_root() / "data" / "messages.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if row["split"] == split]
-    if not rows:
-        raise CourseError(f'não há divisão "{split}".', "São train, validation e test.", "data/messages.jsonl.gz")
+    rows = read_split("messages", split, "São train, validation e test.")
     return [row["text"] for row in rows], [NAMES.index(row["label"]) for row in rows]
 
 
@@ -61,22 +55,18 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer, context: int) -> li
     """
     rows = []
     for number, text in enumerate(texts, 1):
-        if not text or not text.strip():
-            raise CourseError("o texto está vazio.", "Retire a linha, ou complete-a.", where=f"texto {number}")
+        where = f"texto {number}"
+        require(text and text.strip(), "o texto está vazio.", "Retire a linha, ou complete-a.", where)
         row = [tokenizer.end, *tokenizer.encode(text)]
-        if len(row) > context:
-            raise CourseError(
-                f"são {len(row)} tokens, e o modelo lê até {context}.", "Encurte-o.", where=f"texto {number}"
-            )
+        require(len(row) <= context, f"são {len(row)} tokens, e o modelo lê até {context}.", "Encurte-o.", where)
         rows.append(row)
     return rows
 
 
 def make_batch(rows: Sequence[list[int]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids (batch, longest), lengths (batch,)): filled at the right."""
-    lengths = torch.tensor([len(row) for row in rows])
-    longest = int(lengths.max())
-    return torch.tensor([row + [filler] * (longest - len(row)) for row in rows]), lengths
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
+    return ids, torch.tensor([len(row) for row in rows])
 
 
 def choose_what_learns(model: Classifier, mode: str, lora: LoRASettings | None = None) -> tuple[int, int]:
@@ -97,9 +87,8 @@ def choose_what_learns(model: Classifier, mode: str, lora: LoRASettings | None =
 
 def freeze_first(model: Classifier, layers: int) -> tuple[int, int]:
     """Freeze the tables and the first `layers` blocks, in place. Returns (weights that learn, all weights)."""
-    blocks = model.gpt.blocks
-    if not 0 <= layers <= len(blocks):
-        raise CourseError(f"o modelo tem {len(blocks)} blocos.", f"Congele de 0 a {len(blocks)}.", where="freeze_first")
+    blocks, n = model.gpt.blocks, len(model.gpt.blocks)
+    require(0 <= layers <= n, f"o modelo tem {n} blocos.", f"Congele de 0 a {n}.", where="freeze_first")
     for part in (model.gpt.tokens, model.gpt.positions, *blocks[:layers]):
         part.requires_grad_(False)
     return count_weights(model)
@@ -118,19 +107,12 @@ def epoch_of(rows: Sequence[list[int]], batch_size: int, seed: int) -> list[list
 def check_classes(examples: Examples, classes: int) -> None:
     """CourseError for nothing to learn from: no text, a class without a column, a single class."""
     texts, labels = examples
-    if len(texts) != len(labels):
-        raise CourseError(f"há {len(texts)} textos e {len(labels)} classes.", "Dê uma a cada texto.", where="dados")
-    unknown = [(i, x) for i, x in enumerate(labels, 1) if x not in range(classes)]
-    if unknown:
-        raise CourseError(
-            f"a classe {unknown[0][1]!r} não existe.", f"Use de 0 a {classes - 1}.", f"texto {unknown[0][0]}"
-        )
-    if len(set(labels)) < 2:
-        raise CourseError(
-            "os exemplos são todos da mesma classe, ou não há nenhum.",
-            "Um classificador aprende diferenças: dê exemplos de duas ou mais.",
-            where="dados",
-        )
+    n, m = len(texts), len(labels)
+    require(n == m, f"há {n} textos e {m} classes.", "Dê uma a cada texto.", where="dados")
+    for i, label in enumerate(labels, 1):
+        require(label in range(classes), f"a classe {label!r} não existe.", f"Use de 0 a {classes - 1}.", f"texto {i}")
+    remedy = "Um classificador aprende diferenças: dê exemplos de duas ou mais."
+    require(len(set(labels)) > 1, "os exemplos são todos da mesma classe, ou não há nenhum.", remedy, where="dados")
 
 
 def fine_tune(
@@ -181,9 +163,6 @@ def predict(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str], batch
         ids, lengths = make_batch([rows[i] for i in some], tokenizer.end)
         out[some] = model(ids.to(device), lengths.to(device)).double().softmax(-1).cpu().numpy()
     return out
-
-
-# --- how good, how honest --------------------------------------------------------------------------------------------
 
 
 def measure(truth: Sequence[int], chances: np.ndarray, threshold: float = 0.5) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """From ids to vectors, and where in the sentence they stand: the table look-up and three ways to say a position."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

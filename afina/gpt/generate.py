@@ -4,12 +4,10 @@ Greedy, temperature, top-k (Fan et al., 2018) and top-p (Holtzman et al., 2019) 
 `next_token_probabilities`; `generate` is the loop, with or without the key-value cache.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.model import GPT
 
 
@@ -44,16 +42,11 @@ def next_token_probabilities(
 
 def check_request(ids: torch.Tensor, max_new_tokens: int, context: int) -> None:
     """CourseError if there is nothing to continue, or if the result could not fit in the context."""
-    if ids.ndim != 2 or not ids.size(1):
-        raise CourseError(
-            f"os ids têm a forma {tuple(ids.shape)}.", "Passe (lote, tokens), com um token ao menos.", where="generate"
-        )
-    if ids.size(1) + max_new_tokens > context:
-        raise CourseError(
-            f"{ids.size(1)} tokens do pedido e {max_new_tokens} novos passam do contexto, {context}.",
-            "Peça menos tokens, ou encurte o pedido.",
-            where="generate",
-        )
+    problem = f"os ids têm a forma {tuple(ids.shape)}."
+    require(ids.ndim == 2 and ids.size(1), problem, "Passe (lote, tokens), com um token ao menos.", where="generate")
+    tokens = ids.size(1)
+    problem = f"{tokens} tokens do pedido e {max_new_tokens} novos passam do contexto, {context}."
+    require(tokens + max_new_tokens <= context, problem, "Peça menos tokens, ou encurte o pedido.", where="generate")
 
 
 @torch.no_grad()

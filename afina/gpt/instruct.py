@@ -5,24 +5,19 @@ A row is a dict {instruction, input, output, kind, phrasing, combinations, attri
 to be learned; the shift by one comes later. Lesson 12. Format: Taori et al., "Stanford Alpaca" (2023).
 """
 
-from __future__ import annotations
-
-import gzip
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.generate import generate
 from afina.gpt.loader import IGNORED
 from afina.gpt.model import GPT
 from afina.gpt.tokenizer import Tokenizer
-from afina.runtime import SEED, course_root
+from afina.runtime import SEED, read_split
 
-FILE = "instructions.jsonl.gz"
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -31,12 +26,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 def read_instructions(split: str) -> list[dict]:
     """The rows of one split of data/instructions.jsonl.gz: train, validation, test_combinations or test_phrasings."""
-    with gzip.open(course_root() / "data" / FILE, "rt", encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if row["split"] == split]
-    if not rows:
-        remedy = "São train, validation, test_combinations e test_phrasings."
-        raise CourseError(f'não há divisão "{split}".', remedy, f"data/{FILE}")
-    return rows
+    return read_split("instructions", split, "São train, validation, test_combinations e test_phrasings.")
 
 
 def leaks(train: Sequence[dict], test: Sequence[dict], field: str) -> set[str]:
@@ -117,8 +107,7 @@ def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int, w
 
     CourseError where there is no row, and for each row that `encode_example` refuses.
     """
-    if not rows:
-        raise CourseError("não há nenhum exemplo.", "Confira o arquivo e a divisão.", where="instruction_rows")
+    require(rows, "não há nenhum exemplo.", "Confira o arquivo e a divisão.", where="instruction_rows")
     encoded = [encode_example(row, tokenizer, context) for row in rows]
     if width is not None:
         encoded.append(([tokenizer.end] * (width + 1), [IGNORED] * (width + 1)))  # sets the length, then leaves

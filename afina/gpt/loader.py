@@ -1,7 +1,5 @@
 """From a corpus to batches: documents, one long ribbon of ids, sliding windows, and what to do with rows of unequal length."""
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from collections import defaultdict
@@ -10,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import SEED
 
 IGNORED = -100  # a target that does not count: PyTorch's cross-entropy leaves it out
@@ -25,11 +23,9 @@ def read_documents(path: str | Path) -> list[str]:
     except FileNotFoundError:
         raise CourseError("o arquivo não existe.", "Confira o caminho do corpus.", where=path) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise CourseError(
-            f"não consigo ler o corpus: {error}.", "Copie ou baixe o arquivo de novo.", where=path
-        ) from None
-    if not documents:
-        raise CourseError("o corpus está vazio.", "Um treino precisa de ao menos um documento.", where=path)
+        problem = f"não consigo ler o corpus: {error}."
+        raise CourseError(problem, "Copie ou baixe o arquivo de novo.", where=path) from None
+    require(documents, "o corpus está vazio.", "Um treino precisa de ao menos um documento.", where=path)
     return documents
 
 
@@ -79,7 +75,7 @@ def pack(documents: list[list[int]], room: int) -> list[list[int]]:
 
     CourseError for a document that no row can hold.
     """
-    rows, by_space = [], defaultdict(list)
+    rows, by_space = [], defaultdict(list)  # type: list[list[int]], defaultdict[int, list[list[int]]]
     for document in sorted(documents, key=len, reverse=True):
         if len(document) > room:
             raise CourseError(

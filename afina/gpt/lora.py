@@ -8,8 +8,6 @@
 Lesson 10 proves it equal to `peft`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
@@ -21,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
+from afina.gpt.model import check_sizes
 from afina.gpt.weights import read_tensors, write_tensors
 from afina.runtime import SEED
 
@@ -40,14 +39,10 @@ class LoRASettings:
     seed: int = SEED
 
     def __post_init__(self):
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise CourseError(f"rank é {self.rank!r}.", "Use um inteiro a partir de 1.", where="LoRA")
-        if not self.alpha > 0 or not 0 <= self.dropout < 1:
-            raise CourseError(
-                f"alpha={self.alpha!r} e dropout={self.dropout!r} não servem.",
-                "alpha é maior que 0; dropout vai de 0 até menos que 1.",
-                where="LoRA",
-            )
+        check_sizes(self, "rank")
+        problem = f"alpha={self.alpha!r} e dropout={self.dropout!r} não servem."
+        remedy = "alpha é maior que 0; dropout vai de 0 até menos que 1."
+        require(self.alpha > 0 and 0 <= self.dropout < 1, problem, remedy, where="LoRA")
 
 
 class LoRALinear(nn.Module):
@@ -77,30 +72,22 @@ class LoRALinear(nn.Module):
 def check_rank(base: nn.Linear, rank: int, where: str = "LoRA") -> None:
     """CourseError if the rank is above what a matrix of this shape can have."""
     most = min(base.weight.shape)
-    if rank > most:
-        raise CourseError(
-            f"rank {rank} é maior que a matriz, que é de {base.out_features} por {base.in_features}.",
-            f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro.",
-            where=where,
-        )
-
-
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
+    problem = f"rank {rank} é maior que a matriz, que é de {base.out_features} por {base.in_features}."
+    require(
+        rank <= most, problem, f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro.", where
+    )
 
 
 def find_targets(model: nn.Module, settings: LoRASettings) -> dict[str, nn.Linear]:
     """The layers to wrap, by name. CourseError for a target that matches nothing, and for a rank that is too large."""
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    endings = dict.fromkeys(".".join(name.split(".")[-2:]) for name in linear)
-    chosen = {name: layer for name, layer in linear.items() if any(_ends(name, target) for target in settings.targets)}
+    endings = ", ".join(dict.fromkeys(".".join(name.split(".")[-2:]) for name in linear)) or "nenhuma"
+    remedy = f"Um alvo é o fim do nome de uma camada. Há {endings}."
     for target in settings.targets or ("(nenhum)",):
-        if not any(_ends(name, target) for name in chosen):
-            raise CourseError(
-                f"nenhuma camada linear se chama {target}.",
-                f"Um alvo é o fim do nome de uma camada. Há {', '.join(endings) or 'nenhuma'}.",
-                where="LoRA",
-            )
+        found = any(f".{name}".endswith(f".{target}") for name in linear)
+        require(found, f"nenhuma camada linear se chama {target}.", remedy, where="LoRA")
+    ends = tuple(f".{target}" for target in settings.targets)
+    chosen = {name: layer for name, layer in linear.items() if f".{name}".endswith(ends)}
     for name, layer in chosen.items():
         check_rank(layer, settings.rank, where=name)
     return chosen
@@ -111,8 +98,8 @@ def add_lora(model: nn.Module, settings: LoRASettings) -> nn.Module:
 
     CourseError, with the model as it was, for what `find_targets` refuses and for a LoRA already there.
     """
-    if any(isinstance(module, LoRALinear) for module in model.modules()):
-        raise CourseError("o modelo já tem LoRA.", "Junte-o com merge, ou parta da base outra vez.", where="LoRA")
+    wrapped = any(isinstance(module, LoRALinear) for module in model.modules())
+    require(not wrapped, "o modelo já tem LoRA.", "Junte-o com merge, ou parta da base outra vez.", where="LoRA")
     chosen = find_targets(model, settings)
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -130,8 +117,7 @@ def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     """The wrapped layers by name. CourseError if there is none."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
-    if not layers:
-        raise CourseError("este modelo não tem LoRA.", "Chame add_lora antes.", where="LoRA")
+    require(layers, "este modelo não tem LoRA.", "Chame add_lora antes.", where="LoRA")
     return layers
 
 
@@ -199,8 +185,8 @@ def load_lora(model: nn.Module, path: Path) -> nn.Module:
             "Carregue o modelo de que ele partiu, sem mudar nenhum peso.",
             where=path,
         )
-    wrapped = [module for module in model.modules() if isinstance(module, LoRALinear)]
-    own = wrapped[0].settings if wrapped else settings
+    wrapped = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    own = next(iter(wrapped.values())).settings if wrapped else settings
     for field in ("rank", "alpha", "targets"):
         if getattr(own, field) != getattr(settings, field):
             raise CourseError(
@@ -208,9 +194,7 @@ def load_lora(model: nn.Module, path: Path) -> nn.Module:
                 "Carregue-o na base limpa: os ajustes vêm no arquivo.",
                 where=path,
             )
-    layers = (
-        {name: layer.base for name, layer in lora_layers(model).items()} if wrapped else find_targets(model, settings)
-    )
+    layers = {name: layer.base for name, layer in wrapped.items()} or find_targets(model, settings)
     shapes = {f"{name}.lora_a": (settings.rank, layer.in_features) for name, layer in layers.items()}
     shapes |= {f"{name}.lora_b": (layer.out_features, settings.rank) for name, layer in layers.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:

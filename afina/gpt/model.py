@@ -3,8 +3,6 @@
 With the same weights it gives the logits of transformers' `GPT2LMHeadModel`: lesson 08 and the tests prove it.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.attention import CausalSelfAttention
 from afina.gpt.embeddings import look_up
 
@@ -29,18 +27,17 @@ class GPTConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("vocab_size", "context", "d_model", "n_heads", "n_layers"):
-            size = getattr(self, name)
-            if not isinstance(size, int) or size < 1:
-                raise CourseError(f"{name} é {size!r}.", "Use um inteiro a partir de 1.", where="GPTConfig")
-        if self.d_model % self.n_heads:
-            raise CourseError(
-                f"d_model {self.d_model} não se divide em {self.n_heads} cabeças iguais.",
-                "Escolha d_model múltiplo de n_heads.",
-                where="GPTConfig",
-            )
-        if not 0 <= self.dropout < 1:
-            raise CourseError(f"dropout é {self.dropout!r}.", "Use de 0 até menos que 1.", where="GPTConfig")
+        check_sizes(self, "vocab_size", "context", "d_model", "n_heads", "n_layers")
+        problem = f"d_model {self.d_model} não se divide em {self.n_heads} cabeças iguais."
+        require(self.d_model % self.n_heads == 0, problem, "Escolha d_model múltiplo de n_heads.", where="GPTConfig")
+        require(0 <= self.dropout < 1, f"dropout é {self.dropout!r}.", "Use de 0 até menos que 1.", where="GPTConfig")
+
+
+def check_sizes(settings: object, *names: str) -> None:
+    """CourseError unless each of these fields is a whole number from 1."""
+    for name in names:
+        size, where = getattr(settings, name), type(settings).__name__
+        require(isinstance(size, int) and size >= 1, f"{name} é {size!r}.", "Use um inteiro a partir de 1.", where)
 
 
 class FeedForward(nn.Module):
@@ -71,14 +68,12 @@ class Block(nn.Module):
         return x + self.drop(self.feed_forward(self.norm_2(x)))
 
 
-def start_weights(model: GPT) -> None:
+def start_weights(model: "GPT") -> None:
     """Small random weights: GPT-2's 0.02 at its 768 columns, more in narrower models, less in what is added to a shortcut."""
     std = 0.02 * math.sqrt(768 / model.config.d_model)
     for name, parameter in model.named_parameters():
-        if name.endswith(("attention.out.weight", "feed_forward.down.weight")):
-            nn.init.normal_(
-                parameter, std=std / math.sqrt(2 * model.config.n_layers)
-            )  # the sum must not grow with depth
+        if name.endswith(("attention.out.weight", "feed_forward.down.weight")):  # the sum must not grow with depth
+            nn.init.normal_(parameter, std=std / math.sqrt(2 * model.config.n_layers))
         elif parameter.ndim == 2:
             nn.init.normal_(parameter, std=std)
         elif name.endswith("bias"):

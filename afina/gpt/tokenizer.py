@@ -18,7 +18,7 @@ from pathlib import Path
 import regex
 
 from afina import whole
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 
 END = "<|fim|>"  # closes every document
 # Letters, digits or signs with the space before them; runs of spaces. The English endings come with GPT-2's pattern.
@@ -65,19 +65,12 @@ def alphabet(specials: tuple[str, ...]) -> list[bytes]:
 
 def count_pieces(texts: list[str], vocab_size: int, start: int) -> dict[str, int]:
     """How often each piece occurs in the corpus; CourseError for an empty corpus or a vocabulary without room to learn."""
-    if isinstance(texts, str):
-        raise CourseError("o corpus é um texto só.", "Passe uma lista de textos: [texto].", where="texts")
-    if vocab_size < start:
-        raise CourseError(
-            f"um vocabulário de {vocab_size} é pequeno demais.",
-            f"São {start} antes da primeira fusão, os 256 bytes e os especiais: peça {start} ou mais.",
-            where="vocab_size",
-        )
+    require(not isinstance(texts, str), "o corpus é um texto só.", "Passe uma lista de textos: [texto].", where="texts")
+    remedy = f"São {start} antes da primeira fusão, os 256 bytes e os especiais: peça {start} ou mais."
+    require(vocab_size >= start, f"um vocabulário de {vocab_size} é pequeno demais.", remedy, where="vocab_size")
     pieces = Counter(piece for text in texts for piece in split(text))
-    if not pieces:
-        raise CourseError(
-            "o corpus está vazio: não há texto de onde aprender.", "Confira o arquivo e a leitura.", where="texts"
-        )
+    problem = "o corpus está vazio: não há texto de onde aprender."
+    require(pieces, problem, "Confira o arquivo e a leitura.", where="texts")
     return pieces
 
 
@@ -210,9 +203,6 @@ def utf8(piece: str) -> bytes:
         ) from None
 
 
-# --- the file ----------------------------------------------------------------------------------------------------------
-
-
 def visible(token: bytes) -> str:
     """A token as the file writes it, one visible character a byte: b" caf\\xc3\\xa9" is "ĠcafÃ©"."""
     return "".join(_CHARACTERS[byte] for byte in token)
@@ -220,32 +210,16 @@ def visible(token: bytes) -> str:
 
 def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
     """Write `tokenizer.json`, which `tokenizers` and `transformers` read too."""
+    import tokenizers
+
     specials = {i: text for text, i in tokenizer.specials.items()}
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     names = [specials.get(i, visible(token)) for i, token in enumerate(tokenizer.tokens)]
-    content = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [{"id": i, "content": text, **flags} for i, text in sorted(specials.items())],
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {name: i for i, name in enumerate(names)},
-            "merges": [[names[left], names[right]] for left, right in tokenizer.merges],
-        },
-    }
+    merges = [(names[left], names[right]) for left, right in tokenizer.merges]
+    library = tokenizers.Tokenizer(tokenizers.models.BPE({name: i for i, name in enumerate(names)}, merges))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.add_special_tokens([text for _, text in sorted(specials.items())])
+    content = json.loads(library.to_str())
+    content["decoder"] = content["pre_tokenizer"]
     whole.write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 

@@ -1,7 +1,5 @@
 """Pretraining: windows of text, the loop (forward, loss, backward, update), its diary, its checkpoints."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.loader import Windows, pack, pad, ribbon
-from afina.gpt.model import GPT, next_token_loss
+from afina.gpt.model import GPT, check_sizes, next_token_loss
 from afina.gpt.tokenizer import Tokenizer
 from afina.gpt.weights import fill, read_tensors, write_tensors
 from afina.runtime import SEED
@@ -25,8 +23,7 @@ def windows(tokenizer: Tokenizer, texts: list[str], context: int) -> Windows:
 
 def whole_documents(tokenizer: Tokenizer, texts: list[str], context: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Rows of `context` tokens that hold whole documents: each row begins where a document does."""
-    if not texts:
-        raise CourseError("não há nenhum texto.", "O corpus está vazio: confira o arquivo.", where="whole_documents")
+    require(texts, "não há nenhum texto.", "O corpus está vazio: confira o arquivo.", where="whole_documents")
     rows = pack([[*tokenizer.encode(text), tokenizer.end] for text in texts], context)
     return list(zip(*pad([[tokenizer.end, *row] for row in rows], tokenizer.end), strict=True))
 
@@ -46,10 +43,7 @@ class Recipe:
     seed: int = SEED
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "evaluate_every"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < 1:
-                raise CourseError(f"{name} é {number!r}.", "Use um inteiro a partir de 1.", where="Recipe")
+        check_sizes(self, "steps", "batch_size", "evaluate_every")
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
@@ -156,12 +150,9 @@ def load_checkpoint(path: Path, model: GPT, optimizer: torch.optim.Optimizer, re
     tensors, written = read_tensors(path)
     step = written.pop("step", None)
     for name, value in _run(model, recipe).items():
-        if written.get(name) != value:
-            raise CourseError(
-                f"o ponto salvo é de outra corrida: {name} era {written.get(name, 'desconhecido')}, agora é {value}.",
-                "Apague o arquivo para começar de novo, ou volte à receita dele.",
-                where=path,
-            )
+        was = written.get(name, "desconhecido")
+        problem = f"o ponto salvo é de outra corrida: {name} era {was}, agora é {value}."
+        require(was == value, problem, "Apague o arquivo para começar de novo, ou volte à receita dele.", where=path)
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {f"optimizer.{n}.{part}": p.shape for n, p in enumerate(learning) for part in ("exp_avg", "exp_avg_sq")}
     if step is None or any(name not in tensors or tensors[name].shape != shape for name, shape in moments.items()):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from afina import whole
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.model import GPT, GPTConfig
 
 if TYPE_CHECKING:
@@ -50,22 +50,14 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: Path | str) -> None:
     """Copy `tensors` into the model only if every name and shape fits: on CourseError the model is as it was."""
-    own = model.state_dict()
+    own, remedy = model.state_dict(), "Carregue-os com a configuração com que foram gravados."
     missing, left_over = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or left_over:
-        name = (missing or left_over)[0]
-        raise CourseError(
-            f"os pesos são de outro modelo: {'falta' if missing else 'sobra'} {name}.",
-            "Carregue-os com a configuração com que foram gravados.",
-            where=where,
-        )
+        what = f"falta {missing[0]}" if missing else f"sobra {left_over[0]}"
+        raise CourseError(f"os pesos são de outro modelo: {what}.", remedy, where)
     for name, tensor in own.items():
-        if tensors[name].shape != tensor.shape:
-            raise CourseError(
-                f"{name} tem a forma {tuple(tensors[name].shape)}, e o modelo espera {tuple(tensor.shape)}.",
-                "Carregue-os com a configuração com que foram gravados.",
-                where=where,
-            )
+        given, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
+        require(given == wanted, f"{name} tem a forma {given}, e o modelo espera {wanted}.", remedy, where)
     model.load_state_dict(tensors)
 
 

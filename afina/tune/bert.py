@@ -1,21 +1,15 @@
 """BERT with the library's own classes: a WordPiece tokenizer, pretraining by masked words, and fine-tuning a classifier.
 
 Each function is one step of lesson 13. On `cpu` the pretrained encoder is the course's own, `models/bert-pt`; on `gpu` the
-same calls take BERTimbau. Run as a program, the module trains a few steps by hand with Accelerate and writes the losses:
-
-    python -m accelerate.commands.launch --multi_gpu --num_processes 2 -m afina.tune.bert --out losses.json
+same calls take BERTimbau.
 
 Source: Devlin et al. (2019), "BERT", arXiv 1810.04805.
 """
 
-from __future__ import annotations
-
-import gzip
 import json
 import os
 import random
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,21 +33,16 @@ from transformers import (
 
 from afina import compat, whole
 from afina.data.lexicon import SENTIMENTS
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.ptbr import decimal
-from afina.runtime import SEED, Runtime, course_root
+from afina.runtime import SEED, course_root, read_split
+from afina.tune.measure import trainable
 from afina.tune.quiet import captured_log
+from afina.tune.rows import refuse_rows
+from afina.tune.trainer import machine_arguments, run_from_last
 
 with compat.no_kernel_warning():
-    from transformers import (
-        EarlyStoppingCallback,
-        PrinterCallback,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-        get_scheduler,
-    )
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 
 VOCABULARY = 2_000
 # A BERT of half a million weights. The library's initial spread, 0.02, is meant for 768 columns; 128 learn faster from
@@ -71,15 +60,9 @@ SIZES = {
 Examples = tuple[Sequence[str], Sequence[str]]  # texts and their labels
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
 def read_reviews(split: str) -> Examples:
     """(texts, labels) of one split of data/reviews.jsonl.gz; the labels of `unlabelled` are None."""
-    with gzip.open(course_root() / "data" / "reviews.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if row["split"] == split]
-    if not rows:
-        raise CourseError(f'não há divisão "{split}".', "Veja as divisões em data/README.md.", "data/reviews.jsonl.gz")
+    rows = read_split("reviews", split, "Veja as divisões em data/README.md.")
     return [row["text"] for row in rows], [row["label"] for row in rows]
 
 
@@ -95,16 +78,10 @@ def check_examples(
         problems += [
             f'linha {i}: o rótulo "{x}" não está entre {known}' for i, x in enumerate(labels, 1) if x not in names
         ]
-    _refuse(problems, "Conserte ou retire essas linhas.")
+    refuse_rows(problems, "Conserte ou retire essas linhas.")
     if labels is not None and len(set(labels)) < 2:
         only = f'só há a classe "{labels[0]}"' if len(labels) else "não há nenhum exemplo"
         raise CourseError(f"{only}.", "Um classificador aprende diferenças: dê exemplos de duas ou mais.", "dados")
-
-
-def _refuse(problems: list[str], remedy: str) -> None:
-    if problems:
-        more = f"; e mais {len(problems) - 5}" if len(problems) > 5 else ""
-        raise CourseError("; ".join(problems[:5]) + more + ".", remedy, where="dados")
 
 
 def encode(
@@ -114,10 +91,8 @@ def encode(
     check_examples(texts)
     encoded = tokenizer(list(texts), truncation=truncation, max_length=limit if truncation else None, verbose=False)
     long = [(i, len(ids)) for i, ids in enumerate(encoded["input_ids"], 1) if len(ids) > limit]
-    _refuse(
-        [f"linha {i}: {n} tokens, e o modelo lê até {limit}" for i, n in long],
-        "Encurte os textos, ou peça truncation=True para que o fim deles seja cortado.",
-    )
+    remedy = "Encurte os textos, ou peça truncation=True para que o fim deles seja cortado."
+    refuse_rows([f"linha {i}: {n} tokens, e o modelo lê até {limit}" for i, n in long], remedy)
     masks = encoded["attention_mask"]
     return [{"input_ids": a, "attention_mask": b} for a, b in zip(encoded["input_ids"], masks, strict=True)]
 
@@ -130,9 +105,6 @@ def labelled_rows(
     check_examples(texts, labels, tuple(model.config.label2id))
     rows = encode(texts, tokenizer, model.config.max_position_embeddings, truncation)
     return [{**row, "labels": model.config.label2id[x]} for row, x in zip(rows, labels, strict=True)]
-
-
-# --- pretraining -----------------------------------------------------------------------------------------------------
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> BertTokenizerFast:
@@ -202,9 +174,6 @@ def masked_accuracy(model: BertForMaskedLM, tokenizer: BertTokenizerFast, texts:
     return right / total
 
 
-# --- the classifier --------------------------------------------------------------------------------------------------
-
-
 def classifier(
     source: BertConfig | Path | str, names: Sequence[str] = SENTIMENTS, seed: int = SEED, **options
 ) -> BertForSequenceClassification:
@@ -226,12 +195,11 @@ def freeze(model: PreTrainedModel, layers: int) -> tuple[int, int]:
     """Stop the embeddings and the first `layers` encoder layers from learning; return (trainable, all) weights."""
     encoder = model.base_model
     depth = len(encoder.encoder.layer)
-    if not 0 <= layers <= depth:
-        raise CourseError(f"o modelo tem {depth} camadas, e foram pedidas {layers}.", f"Use de 0 a {depth}.", "freeze")
+    problem = f"o modelo tem {depth} camadas, e foram pedidas {layers}."
+    require(0 <= layers <= depth, problem, f"Use de 0 a {depth}.", where="freeze")
     for part in (encoder.embeddings, *encoder.encoder.layer[:layers]):
         part.requires_grad_(False)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return trainable, model.num_parameters()
+    return trainable(model)
 
 
 class Teller(TrainerCallback):
@@ -269,14 +237,17 @@ def fine_tune(
     """
     rows = labelled_rows(train, tokenizer, model, truncation)
     held_out = validation and labelled_rows(validation, tokenizer, model, truncation)
-    if patience and not held_out:
-        raise CourseError("parada antecipada sem validação.", "Dê também os exemplos de validação.", "fine_tune")
+    stops = held_out or not patience
+    require(stops, "parada antecipada sem validação.", "Dê também os exemplos de validação.", "fine_tune")
     padding = {"padding": "max_length", "max_length": pad_to} if pad_to else {}
     collate = DataCollatorWithPadding(tokenizer, **padding)
     arguments |= {"num_train_epochs": epochs, "learning_rate": learning_rate, "train_sampling_strategy": sampling}
-    watched = [*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])]
-    places = {"checkpoints": checkpoints, "save_to": save_to}
-    return _train(model, rows, collate, held_out, bool(patience), tokenizer, watched, **places, seed=seed, **arguments)
+    watched = list(callbacks)
+    if patience:
+        watched.append(EarlyStoppingCallback(patience))
+        best = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
+        arguments = {"save_strategy": "steps" if checkpoints else "epoch"} | best | arguments
+    return _train(model, rows, collate, held_out, tokenizer, watched, checkpoints, save_to, seed=seed, **arguments)
 
 
 def _accuracy(prediction) -> dict[str, float]:
@@ -284,42 +255,21 @@ def _accuracy(prediction) -> dict[str, float]:
 
 
 def _train(
-    model,
-    rows,
-    collate,
-    held_out=None,
-    best=False,
-    tokenizer=None,
-    callbacks=(),
-    checkpoints=None,
-    save_to=None,
-    **arguments,
+    model, rows, collate, held_out=None, tokenizer=None, callbacks=(), checkpoints=None, save_to=None, **arguments
 ) -> Tuned:
     """Trainer with the course's settings: quiet, no dropout of columns, nothing left on disk that was not asked for."""
-    runtime = Runtime.here(show=False)
-    settings = {
+    settings = machine_arguments() | {
         "per_device_train_batch_size": 32,
         "per_device_eval_batch_size": 100,
         "train_sampling_strategy": "group_by_length",
         "warmup_steps": 0.05,
         "logging_steps": 20,
         "eval_strategy": "epoch" if held_out else "no",
-        "save_strategy": "epoch" if best else "no",
-        "load_best_model_at_end": best,
-        "metric_for_best_model": "accuracy" if best else None,
-        "save_total_limit": 1 if best else None,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "use_cpu": runtime.device == "cpu",
-        "bf16": runtime.precision == "bf16",
-        "fp16": runtime.precision == "fp16",
+        "save_strategy": "steps" if checkpoints else "no",
+        "save_total_limit": 2 if checkpoints else 1,
         # Trainer would count tokens over all processes and scale a loss that is a mean of examples: twice too much for two.
         "average_tokens_across_devices": False,
-        "ddp_find_unused_parameters": False,
     }
-    if checkpoints:
-        settings |= {"save_strategy": "steps", "save_total_limit": 2}
     with tempfile.TemporaryDirectory() as folder, captured_log():
         trainer = Trainer(
             model=model,
@@ -331,17 +281,8 @@ def _train(
             callbacks=list(callbacks),
             processing_class=tokenizer if save_to else None,
         )
-        trainer.remove_callback(PrinterCallback)
-        last = get_last_checkpoint(checkpoints) if checkpoints and checkpoints.is_dir() else None
-        begun = int(last.rpartition("-")[2]) if last else 0
-        start = time.perf_counter()
-        with compat.libraries_are_no_garbage():
-            result = trainer.train(resume_from_checkpoint=last)
-        seconds = time.perf_counter() - start
-        if save_to:
-            trainer.save_model(str(save_to))
-            (save_to / "training_args.bin").unlink(missing_ok=True)  # a pickle that says nothing of the model
-    samples = (result.global_step - begun) * trainer.args.per_device_train_batch_size * trainer.args.world_size
+        seconds, begun = run_from_last(trainer, checkpoints, save_to)
+    samples = (trainer.state.global_step - begun) * trainer.args.per_device_train_batch_size * trainer.args.world_size
     return Tuned(model, trainer.state.log_history[:-1], seconds, samples / seconds, begun)
 
 
@@ -367,9 +308,6 @@ def accuracy(model: PreTrainedModel, tokenizer: BertTokenizerFast, examples: Exa
     check_examples(texts, labels, tuple(model.config.label2id))
     guesses = predict(model, tokenizer, texts).argmax(-1)
     return float(np.mean([model.config.id2label[int(g)] == x for g, x in zip(guesses, labels, strict=True)]))
-
-
-# --- the loop by hand ------------------------------------------------------------------------------------------------
 
 
 def train_by_hand(model, rows, collate, learning_rate, batch_size=32, cpu=True):

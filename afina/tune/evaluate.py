@@ -1,12 +1,4 @@
-"""Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals.
-
-    held_out(model, tokenizer, rows, 256)            -> loss and perplexity on the answers
-    judge(titles, generate(...), references)         -> share right of each attribute, of the category, chrF
-
-chrF: Popović (2015), "chrF: character n-gram F-score", as sacrebleu computes it.
-"""
-
-from __future__ import annotations
+"""Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals."""
 
 import math
 import re
@@ -33,10 +25,6 @@ NAMES = {
     "on": "empacotado", "random": "ao acaso", "stratified": "estratificado", "longest": "as mais longas",
 }  # fmt: skip
 _DEPARTMENTS = re.compile("|".join(re.escape(clean(name)) for name in LEXICON["en"]["departments"]))
-_ROOM = 1 << 14  # tokens of one batch
-
-
-# --- loss ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ def held_out(model, tokenizer, rows: Sequence[Row], max_seq_length: int, answer_
     order = sorted(prepared.rows, key=lambda row: len(row["input_ids"]))
     total, tokens, characters = 0.0, 0, 0
     for_inference(model)
-    step = max(1, min(32, _ROOM // max_seq_length))
+    step = max(1, min(32, 16_384 // max_seq_length))  # rows of a batch: so many tokens at most
     for start in range(0, len(order), step):
         batch = order[start : start + step]
         ids, seen = _padded([row["input_ids"] for row in batch], tokenizer.pad_token_id, model.device)
@@ -75,10 +63,8 @@ def held_out(model, tokenizer, rows: Sequence[Row], max_seq_length: int, answer_
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         total += losses[counts].sum().item()
         tokens += counts.sum().item()
-        characters += sum(
-            len(tokenizer.decode(row[1:][keep], skip_special_tokens=True))
-            for row, keep in zip(ids, counts, strict=True)
-        )
+        counted = [row[1:][keep] for row, keep in zip(ids, counts, strict=True)]
+        characters += sum(map(len, tokenizer.batch_decode(counted, skip_special_tokens=True)))
     return Loss(total / tokens, tokens, characters, prepared.cut)
 
 
@@ -86,11 +72,7 @@ def _padded(rows: list[list[int]], fill: int, device) -> tuple[torch.Tensor, tor
     """(ids, mask), both (rows, longest), filled on the right."""
     width = max(map(len, rows))
     ids = torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, mask
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
+    return ids, torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
 
 
 @torch.no_grad()
@@ -121,9 +103,6 @@ def finished(text: str, eos_token: str) -> tuple[str, bool]:
     return text.removesuffix(eos_token), text.endswith(eos_token)
 
 
-# --- judging ---------------------------------------------------------------------------------------------------------
-
-
 def says(title: str, text: str) -> dict[str, bool]:
     """For each attribute that `title` says, whether `text` says it too; whether it names the item's category; "invented",
     whether it claims an attribute of which the title says nothing.
@@ -143,8 +122,8 @@ def says(title: str, text: str) -> dict[str, bool]:
 def judge(titles: Sequence[str], texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Shares right: of each attribute, of all attributes together, of the category, and of texts with all of it right ("all").
 
-    Then the share of texts with something "invented", and "chrf", 0 to 100, the likeness in letters with `references`. A
-    rival may win one of these; "all" asks for everything.
+    Then the share of texts with something "invented", and "chrf", 0 to 100, the likeness in letters with `references`
+    (Popović, 2015, as sacrebleu computes it). A rival may win one of these; "all" asks for everything.
     """
     from sacrebleu import corpus_chrf
 
@@ -159,9 +138,6 @@ def judge(titles: Sequence[str], texts: Sequence[str], references: Sequence[str]
     scores["all"] = sum(right) / len(right)
     scores["chrf"] = corpus_chrf(list(texts), [list(references)]).score
     return scores
-
-
-# --- rivals ----------------------------------------------------------------------------------------------------------
 
 
 def nearest_descriptions(titles: Sequence[str], known: Sequence[tuple[str, str]]) -> list[str]:
@@ -184,7 +160,5 @@ def benchmark_means(tables: Mapping, part: str, columns: Sequence[str]):
     """One part of data/sft_tables.json as a DataFrame: a row a choice, the mean of each column over the seeds."""
     import pandas as pd
 
-    rows = {
-        choice: {name: figures[name]["mean"] for name in columns} for choice, figures in tables["summary"][part].items()
-    }
-    return pd.DataFrame(rows).T
+    choices = pd.DataFrame(tables["summary"][part]).T
+    return choices[list(columns)].map(lambda figures: figures["mean"]).astype(float)

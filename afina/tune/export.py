@@ -1,11 +1,7 @@
 """A tuned model leaves the notebook: adapter, merged weights, card, and GGUF for Ollama; each read back to prove it.
 
-    python -m afina.tune.export FOLDER --title "…"      # what a fresh process says from a saved model (or adapter)
-
 GGUF: the format of llama.cpp, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The Modelfile is Ollama's.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -18,26 +14,24 @@ import torch
 import transformers
 
 from afina import compat, ptbr, whole
-from afina.errors import CourseError
+from afina.errors import require
 from afina.runtime import versions_of
 from afina.tune.evaluate import NAMES, finished, generate
 from afina.tune.load import load_base, model_errors
 from afina.tune.quiet import quiet
 from afina.tune.rows import INSTRUCTION
-from afina.tune.templates import ALPACA, MODELFILE
-
-# --- one model from two --------------------------------------------------------------------------------------------
+from afina.tune.templates import ALPACA
 
 
 @torch.no_grad()
-def merge(model) -> transformers.PreTrainedModel:
+def merge(model) -> "transformers.PreTrainedModel":
     """A plain model whose weights are base + adapter, in float32; `model` stays as it is.
 
     Each adapted matrix becomes W + (alpha / r) B A. A base in 4 bits is unpacked first: what comes out says what the
     quantised model with its adapter says, and not what the adapter on the original base would say.
     """
-    if not hasattr(model, "peft_config"):
-        raise CourseError("este modelo não tem adaptador.", "Carregue-o com lora=LoraSettings().", where="merge")
+    adapted = hasattr(model, "peft_config")
+    require(adapted, "este modelo não tem adaptador.", "Carregue-o com lora=LoraSettings().", where="merge")
     source = model.get_base_model()
     config = source.config.to_dict()
     config.pop("quantization_config", None)
@@ -56,8 +50,8 @@ def merge(model) -> transformers.PreTrainedModel:
             weights[f"{name}.{part}"] = value
     missing, unknown = merged.load_state_dict(weights, strict=False)
     tied = {"lm_head.weight"} if merged.config.tie_word_embeddings else set()
-    if set(missing) - tied or unknown:
-        raise CourseError(f"sobraram pesos na fusão: {sorted({*missing, *unknown} - tied)[:3]}.", "", where="merge")
+    left = sorted({*missing, *unknown} - tied)
+    require(not left, f"sobraram pesos na fusão: {left[:3]}.", where="merge")
     merged.tie_weights()
     merged.generation_config = source.generation_config
     return merged.to(source.device)
@@ -90,20 +84,15 @@ def reopen(folder: Path, load_in_4bit: bool = False, base: str | Path | None = N
     """
     folder = whole.mend(folder)
     settings = folder / "adapter_config.json"
-    with quiet():
+    with quiet(), model_errors(folder):
         if not settings.is_file():
-            with model_errors(folder):
-                return load_base(folder, load_in_4bit)
+            return load_base(folder, load_in_4bit)
         from peft import PeftModel
 
         base = base or json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"]
         with model_errors(base):
             model, tokenizer = load_base(base, load_in_4bit)
-        with model_errors(folder):
-            return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
-
-
-# --- the card --------------------------------------------------------------------------------------------------------
+        return PeftModel.from_pretrained(model, folder, is_trainable=to_train), tokenizer
 
 
 def model_card(
@@ -122,57 +111,28 @@ def model_card(
 
     CourseError when a part is empty: a card without data, settings or measurements helps nobody.
     """
-    empty = [part for part, value in (("data", data), ("settings", settings), ("scores", scores)) if not value]
-    if empty or not limits:
-        raise CourseError(f"o cartão está sem {', '.join(empty or ['limits'])}.", "Preencha com o que a rodada mediu.")
+    needed = {"data": data, "settings": settings, "scores": scores, "limits": limits}
+    empty = ", ".join(part for part, value in needed.items() if not value)
+    require(not empty, f"o cartão está sem {empty}.", "Preencha com o que a rodada mediu.")
     columns = list(next(iter(scores.values())))
     head = "| modelo | " + " | ".join(NAMES.get(column, column) for column in columns) + " |"
-    rows = ["| " + " | ".join([model, *(_figure(row[c]) for c in columns)]) + " |" for model, row in scores.items()]
-    table = "\n".join([head, "| --- |" + " ---: |" * len(columns), *rows])
+    lines = [head, "| --- |" + " ---: |" * len(columns)]
+    for model, row in scores.items():
+        figures = [ptbr.decimal(row[column], 3 if row[column] < 10 else 1) for column in columns]
+        lines.append("| " + " | ".join([model, *figures]) + " |")
     versions = " · ".join(f"{which} {its}" for which, its in versions_of(("torch", "transformers", "trl", "peft")))
-    return f"""\
----
-language: {language}
-license: {licence}
-library_name: {library}
-base_model: {base}
-pipeline_tag: text-generation
-tags: [sft, lora, curso]
----
+    front = {"name": name, "base": base, "language": language, "licence": licence, "library": library}
+    parts = {"data": _bullets(data), "settings": _bullets(settings), "table": "\n".join(lines), "limits": limits}
+    facts = front | parts | {"purpose": purpose, "day": date.today().isoformat(), "versions": versions}
+    return _form("model_card.md").format(**facts)
 
-# {name}
 
-{purpose}
-
-## Dados
-
-{_bullets(data)}
-
-## Receita
-
-{_bullets(settings)}
-
-## Medido
-
-{table}
-
-## Limites
-
-{limits}
-
-Feito em {date.today().isoformat()} com {versions}. Dados e pesos sob {licence}.
-"""
+def _form(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _bullets(facts: Mapping[str, object]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
-
-
-def _figure(value: float) -> str:
-    return ptbr.decimal(value, 3 if value < 10 else 1)
-
-
-# --- GGUF and Ollama -------------------------------------------------------------------------------------------------
 
 
 def write_gguf(model, tokenizer, path: Path) -> Path:
@@ -185,21 +145,14 @@ def write_gguf(model, tokenizer, path: Path) -> Path:
 
     config, path = model.config, Path(path)
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    if (
-        config.model_type != "llama"
-        or backend["model"]["type"] != "BPE"
-        or backend["pre_tokenizer"]["type"] != "ByteLevel"
-    ):
-        raise CourseError(
-            "só sei escrever em GGUF um Llama com tokenizador BPE de bytes.",
-            "Para outros, use convert_hf_to_gguf.py, do llama.cpp.",
-            where=path,
-        )
+    kind = config.model_type, backend["model"]["type"], backend["pre_tokenizer"]["type"]
+    problem = "só sei escrever em GGUF um Llama com tokenizador BPE de bytes."
+    remedy = "Para outros, use convert_hf_to_gguf.py, do llama.cpp."
+    require(kind == ("llama", "BPE", "ByteLevel"), problem, remedy, where=path)
     with whole.new_path(path) as aside:
         writer = gguf.GGUFWriter(aside, "llama")
         writer.add_name(path.stem)
-        _add_settings(writer, config)
-        _add_tokenizer(writer, tokenizer, config.vocab_size, backend["model"]["merges"])
+        _describe(writer, config, tokenizer, backend["model"]["merges"])
         for name, value in _tensors(model):
             writer.add_tensor(name, value)
         writer.write_header_to_file()
@@ -209,7 +162,8 @@ def write_gguf(model, tokenizer, path: Path) -> Path:
     return path
 
 
-def _add_settings(writer, config) -> None:
+def _describe(writer, config, tokenizer, merges: list[list[str]]) -> None:
+    """Put sizes, vocabulary, merges and special ids into the file."""
     import gguf
 
     writer.add_context_length(config.max_position_embeddings)
@@ -223,12 +177,7 @@ def _add_settings(writer, config) -> None:
     writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     writer.add_vocab_size(config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-
-
-def _add_tokenizer(writer, tokenizer, size: int, merges: list[list[str]]) -> None:
-    import gguf
-
-    names = {i: token for token, i in tokenizer.get_vocab().items()}
+    names, size = {i: token for token, i in tokenizer.get_vocab().items()}, config.vocab_size
     control = set(tokenizer.all_special_ids)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -277,10 +226,7 @@ def read_gguf(path: Path):
 def modelfile(path: Path, eos_token: str, tokens: int = 160) -> str:
     """Ollama's Modelfile for the GGUF at `path`: the same template, the same end, no randomness."""
     template = ALPACA.format(INSTRUCTION, "{{ .Prompt }}", "")
-    return MODELFILE.format(file=Path(path).name, template=template, stop=eos_token, tokens=tokens)
-
-
-# --- a fresh process -------------------------------------------------------------------------------------------------
+    return _form("modelfile.txt").format(file=Path(path).name, template=template, stop=eos_token, tokens=tokens)
 
 
 def describe_titles(folder: Path, titles: Sequence[str], tokens: int = 160) -> list[str]:

@@ -3,8 +3,6 @@
 Sources: Hu et al. (2021), "LoRA", arXiv 2106.09685; Dettmers et al. (2023), "QLoRA", arXiv 2305.14314.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys
@@ -17,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from afina import compat, whole
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import SEED, Runtime
 from afina.tune.quiet import quiet
 
@@ -37,6 +35,17 @@ class LoraSettings:
     target_modules: Sequence[str] = EVERY_MATRIX
     modules_to_save: Sequence[str] = ()
 
+    def arguments(self) -> dict:
+        """The settings by the names that PEFT and Unsloth share."""
+        return {
+            "r": self.r,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": list(self.target_modules),
+            "modules_to_save": list(self.modules_to_save) or None,
+            "bias": "none",
+        }
+
 
 def load_for_sft(
     model: str | Path,
@@ -51,44 +60,29 @@ def load_for_sft(
     `model` is a folder or a hub name. `gradient_checkpointing` recomputes activations instead of keeping them: less memory,
     more time. CourseError when the model is not there, does not fit these settings, or needs a GPU that is absent.
     """
-    if lora is None and load_in_4bit:
-        raise CourseError(
-            "pesos de 4 bits não treinam: não dá para somar um passo pequeno a um número de 4 bits.",
-            "Use lora=LoraSettings(), que treina um adaptador ao lado, ou load_in_4bit=False.",
-            where="load_for_sft",
-        )
+    problem = "pesos de 4 bits não treinam: não dá para somar um passo pequeno a um número de 4 bits."
+    remedy = "Use lora=LoraSettings(), que treina um adaptador ao lado, ou load_in_4bit=False."
+    require(lora or not load_in_4bit, problem, remedy, where="load_for_sft")
     on_cuda = Runtime.here(show=False).device == "cuda"
-    if not on_cuda and str(model).startswith("unsloth/"):
-        raise CourseError(
-            f"{model} vem pronto para GPU (Unsloth, 4 bits), e aqui não há CUDA.",
-            "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'.",
-            where="load_for_sft",
-        )
+    problem = f"{model} vem pronto para GPU (Unsloth, 4 bits), e aqui não há CUDA."
+    remedy = "No Colab, escolha Ambiente de execução › T4 GPU; sem GPU, use rt.models / 'llama-base'."
+    require(on_cuda or not str(model).startswith("unsloth/"), problem, remedy, where="load_for_sft")
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several processes: Accelerate, without Unsloth
     road = _load_unsloth if on_cuda and lora is not None and alone else _load_peft
-    try:
-        with model_errors(model), quiet():
-            torch.manual_seed(seed)  # LoRA's A is random
-            loaded, tokenizer = road(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed)
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        remedy = "Use um modelo menor." if load_in_4bit else "Use load_in_4bit=True, ou um modelo menor."
-        raise CourseError("faltou memória para carregar o modelo.", remedy, where="load_for_sft") from error
+    remedy = "Use um modelo menor." if load_in_4bit else "Use load_in_4bit=True, ou um modelo menor."
+    lacking = memory_errors("faltou memória para carregar o modelo.", remedy, where="load_for_sft")
+    with lacking, model_errors(model), quiet():
+        torch.manual_seed(seed)  # LoRA's A is random
+        loaded, tokenizer = road(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing, seed)
     limit = loaded.config.max_position_embeddings
-    if max_seq_length > limit:
-        raise CourseError(
-            f"max_seq_length={max_seq_length}, e este modelo lê até {limit} tokens.",
-            f"Use max_seq_length={limit} ou menos.",
-            where="load_for_sft",
-        )
+    problem = f"max_seq_length={max_seq_length}, e este modelo lê até {limit} tokens."
+    require(max_seq_length <= limit, problem, f"Use max_seq_length={limit} ou menos.", where="load_for_sft")
     there = {name.rpartition(".")[2] for name, _ in loaded.named_modules()}
-    if lora and (unknown := {*lora.target_modules, *lora.modules_to_save} - there):  # PEFT passes over these in silence
-        raise CourseError(
-            f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}.",
-            f"Os nomes usuais são {', '.join(EVERY_MATRIX)}, e embed_tokens em modules_to_save.",
-            where="load_for_sft",
-        )
+    unknown = {*lora.target_modules, *lora.modules_to_save} - there if lora else set()  # PEFT is silent about these
+    remedy = f"Os nomes usuais são {', '.join(EVERY_MATRIX)}, e embed_tokens em modules_to_save."
+    require(
+        not unknown, f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}.", remedy, where="load_for_sft"
+    )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -107,12 +101,7 @@ def _load_unsloth(model, max_seq_length, load_in_4bit, lora, gradient_checkpoint
     )
     loaded = FastLanguageModel.get_peft_model(
         loaded,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-        modules_to_save=list(lora.modules_to_save) or None,
-        bias="none",
+        **lora.arguments(),
         use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
         random_state=seed,
     )
@@ -127,16 +116,8 @@ def _load_peft(model, max_seq_length, load_in_4bit, lora, gradient_checkpointing
         loaded.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         loaded.enable_input_require_grads()
     if lora is not None:
-        config = LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
-            modules_to_save=list(lora.modules_to_save) or None,
-            ensure_weight_tying=bool(lora.modules_to_save) and loaded.config.tie_word_embeddings,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
+        tied = bool(lora.modules_to_save) and loaded.config.tie_word_embeddings
+        config = LoraConfig(**lora.arguments(), ensure_weight_tying=tied, task_type="CAUSAL_LM")
         loaded = get_peft_model(loaded, config)
     return loaded, tokenizer
 
@@ -173,33 +154,36 @@ def model_errors(model: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError, ValueError, SafetensorError) as error:
-        if isinstance(error, CourseError):
+        told = None if isinstance(error, CourseError) else _told(error, model)
+        if told is None:
             raise
-        here = isinstance(model, Path) or Path(model).exists()
-        if here and not (Path(model) / "config.json").is_file():
-            raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", model) from error
-        if isinstance(error, OSError) and not here:
-            raise CourseError(
-                "este modelo não está nesta máquina, e não consegui baixá-lo.",
-                "Confira o nome e a internet; sem rede, use um modelo de rt.models.",
-                where=model,
-            ) from error
-        if isinstance(error, ImportError) or "target modules" in str(error).lower():
-            remedy = (
-                "Instale o que falta com `make setup`."
-                if isinstance(error, ImportError)
-                else f"Os nomes usuais são {', '.join(EVERY_MATRIX)}."
-            )
-            raise CourseError(str(error).splitlines()[0], remedy, where=model) from error
-        if isinstance(error, OSError | SafetensorError) or "tokenizer" in str(error).lower():
-            raise CourseError(
-                "falta um arquivo deste modelo, ou ele está estragado.",
-                "Copie a pasta de novo; os modelos do curso, `make models` refaz.",
-                where=model,
-            ) from error
+        raise CourseError(*told, where=model) from error
+
+
+def _told(error: Exception, model: str | Path) -> tuple[str, str] | None:
+    """(problem, remedy) of an error in loading; None for one that has nothing to do with the model."""
+    text, here = str(error), isinstance(model, Path) or Path(model).exists()
+    if here and not (Path(model) / "config.json").is_file():
+        return "não há modelo nesta pasta.", "Rode `make models` para refazê-lo."
+    if isinstance(error, OSError) and not here:
+        remedy = "Confira o nome e a internet; sem rede, use um modelo de rt.models."
+        return "este modelo não está nesta máquina, e não consegui baixá-lo.", remedy
+    if isinstance(error, ImportError):
+        return text.splitlines()[0], "Instale o que falta com `make setup`."
+    if "target modules" in text.lower():
+        return text.splitlines()[0], f"Os nomes usuais são {', '.join(EVERY_MATRIX)}."
+    if isinstance(error, OSError | SafetensorError) or "tokenizer" in text.lower():
+        remedy = "Copie a pasta de novo; os modelos do curso, `make models` refaz."
+        return "falta um arquivo deste modelo, ou ele está estragado.", remedy
+    return None
+
+
+@contextlib.contextmanager
+def memory_errors(problem: str, remedy: str, where: str) -> Iterator[None]:
+    """An allocator that gives up becomes a sentence with the argument to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # the text is what torch says on a CPU
+        if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "you tried to allocate" in str(error):
+            raise CourseError(problem, remedy, where) from error
         raise
-
-
-def lacks_memory(error: Exception) -> bool:
-    # the last is what torch says on a CPU
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "you tried to allocate" in str(error)

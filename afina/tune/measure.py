@@ -1,7 +1,5 @@
 """What tuning costs and changes: weights that learn, bytes that they take, fingerprints, memory used, Amdahl's limit."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 
@@ -30,12 +28,9 @@ def training_bytes(model) -> dict[str, int]:
 
 def fingerprints(model, part: str) -> dict[str, str]:
     """{name: first digits of the SHA-256 of its bytes} of each parameter whose name contains `part` ("lora_B", "base_layer"…)."""
-    found = {}
-    for name, parameter in model.named_parameters():
-        if part in name:
-            data = parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-            found[name] = hashlib.sha256(data).hexdigest()[:12]
-    return found
+    chosen = {name: parameter.detach().cpu() for name, parameter in model.named_parameters() if part in name}
+    data = {name: tensor.contiguous().view(torch.uint8).numpy() for name, tensor in chosen.items()}
+    return {name: hashlib.sha256(its).hexdigest()[:12] for name, its in data.items()}
 
 
 def peak_memory_mb() -> float:

@@ -3,17 +3,15 @@
 Source: Rafailov et al. (2023), "Direct Preference Optimization", arXiv 2305.18290.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from afina.errors import CourseError
+from afina.errors import require
 from afina.tune.quiet import quiet
 from afina.tune.rows import Row, check_columns, prepare
-from afina.tune.sft import OnStep, Trained, TrainSettings, memory_errors, run_trainer, trainer_arguments
+from afina.tune.sft import OnStep, Trained, TrainSettings, run_trainer, too_little_memory, trainer_arguments
 
 
 def train_dpo(
@@ -34,12 +32,8 @@ def train_dpo(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    if not hasattr(model, "peft_config"):
-        raise CourseError(
-            "o ajuste por preferências precisa de um adaptador: a referência é o modelo sem o que ele aprender agora.",
-            "Carregue o modelo com lora=LoraSettings().",
-            where="train_dpo",
-        )
+    problem = "o ajuste por preferências precisa de um adaptador: a referência é o modelo sem o que ele aprender agora."
+    require(hasattr(model, "peft_config"), problem, "Carregue o modelo com lora=LoraSettings().", where="train_dpo")
     names = ("prompt", "chosen", "rejected")
     check_columns(rows, names)
     chosen, rejected = ([{"prompt": row["prompt"], "completion": row[name]} for row in rows] for name in names[1:])
@@ -47,17 +41,10 @@ def train_dpo(
     other = prepare(rejected, tokenizer, settings.max_seq_length)
     prepared = replace(prepared, cut=prepared.cut + other.cut, dropped=prepared.dropped + other.dropped)
     data = Dataset.from_list([{name: row[name] for name in names} for row in rows])
-    with tempfile.TemporaryDirectory() as scratch, quiet(), memory_errors(settings):
-        config = DPOConfig(
-            **trainer_arguments(
-                replace(settings, sampling="random"),
-                checkpoints or scratch,
-                checkpoints is not None,
-                getattr(model, "is_gradient_checkpointing", False),
-            ),
-            max_length=settings.max_seq_length,
-            beta=beta,
-        )
+    with tempfile.TemporaryDirectory() as scratch, quiet(), too_little_memory(settings):
+        shuffled, recompute = replace(settings, sampling="random"), getattr(model, "is_gradient_checkpointing", False)
+        arguments = trainer_arguments(shuffled, checkpoints or scratch, checkpoints is not None, recompute)
+        config = DPOConfig(**arguments, beta=beta)
         trainer = DPOTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
         try:
             return run_trainer(trainer, prepared, on_step, should_stop, checkpoints)

@@ -1,7 +1,5 @@
 """The training libraries without their chatter: nothing on either stream, and what they would have said as text."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -3,8 +3,6 @@
 A row is {"prompt", "completion"}, whose loss counts on the answer alone, or {"text"}, whose loss counts on all.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random
@@ -12,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import SEED
 from afina.tune.templates import ALPACA
 
@@ -29,9 +27,6 @@ QUESTIONS = (
 NEW_QUESTIONS = ("What can you say about this product?", "O que você sabe sobre este produto?")
 
 Row = Mapping[str, str]
-
-
-# --- the template ----------------------------------------------------------------------------------------------------
 
 
 def add_instruction_column(example):
@@ -53,9 +48,6 @@ def add_question_column(example, index):
     return {"instruction": QUESTIONS[index % len(QUESTIONS)]}
 
 
-# --- which rows ------------------------------------------------------------------------------------------------------
-
-
 def read_shard(path: str | Path) -> list[dict[str, str]]:
     """The rows of one shard of `afina prep`, with title and content, both text.
 
@@ -63,8 +55,7 @@ def read_shard(path: str | Path) -> list[dict[str, str]]:
     """
     path = Path(path)
     remedy = "Use um fragmento .jsonl escrito por `afina prep`."
-    if not path.is_file():
-        raise CourseError("não há este fragmento.", "Rode `afina prep` e confira o nome.", where=path)
+    require(path.is_file(), "não há este fragmento.", "Rode `afina prep` e confira o nome.", where=path)
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
@@ -77,30 +68,25 @@ def read_shard(path: str | Path) -> list[dict[str, str]]:
         if missing := [n for n in ("title", "content") if not isinstance(row, dict) or not isinstance(row.get(n), str)]:
             raise CourseError(f"falta a coluna {' e a coluna '.join(missing)}.", remedy, where=place)
         rows.append(row)
-    if not rows:
-        raise CourseError("o fragmento está vazio.", "Escolha outro, ou rode `afina prep` de novo.", where=path)
+    require(rows, "o fragmento está vazio.", "Escolha outro, ou rode `afina prep` de novo.", where=path)
     return rows
 
 
 def choose(lengths: Sequence[int], n: int, how: str, seed: int = SEED) -> list[int]:
     """Places of `n` of the rows whose lengths are given: "random", "stratified" by length (ten equal bands), or the "longest"."""
-    if not 0 < n <= len(lengths):
-        raise CourseError(f"pediram {n} linhas de {len(lengths)}.", f"Peça de 1 a {len(lengths)}.", where="choose")
+    most = len(lengths)
+    require(0 < n <= most, f"pediram {n} linhas de {most}.", f"Peça de 1 a {most}.", where="choose")
     draw = random.Random(seed)
-    by_length = sorted(range(len(lengths)), key=lambda i: (lengths[i], draw.random()))
+    by_length = sorted(range(most), key=lambda i: (lengths[i], draw.random()))
     if how == "longest":
         return by_length[-n:]
     if how == "random":
-        return draw.sample(range(len(lengths)), n)
-    if how != "stratified":
-        raise CourseError(f'o modo "{how}" não existe.', 'Use "random", "stratified" ou "longest".', where="choose")
-    edges = [round(k * len(lengths) / 10) for k in range(11)]
+        return draw.sample(range(most), n)
+    require(how == "stratified", f'o modo "{how}" não existe.', 'Use "random", "stratified" ou "longest".', "choose")
+    edges = [round(k * most / 10) for k in range(11)]
     parts = [round((k + 1) * n / 10) - round(k * n / 10) for k in range(10)]
     bands = [by_length[a:b] for a, b in itertools.pairwise(edges)]
     return [i for band, part in zip(bands, parts, strict=True) for i in draw.sample(band, min(part, len(band)))]
-
-
-# --- rows to tokens --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -125,8 +111,7 @@ def prepare(rows: Sequence[Row], tokenizer, max_seq_length: int, add_eos: bool =
     `add_eos` ends each row in the end token where it lacks it. CourseError lists every row without the columns, and an
     empty list.
     """
-    if not len(rows):
-        raise CourseError("não há nenhum exemplo.", "Confira o fragmento: ele pode estar vazio.", where="dados")
+    require(len(rows), "não há nenhum exemplo.", "Confira o fragmento: ele pode estar vazio.", where="dados")
     check_columns(rows)
     heads = [row.get("prompt", "") if "completion" in row else "" for row in rows]
     bodies = [row["completion"] if "completion" in row else row["text"] for row in rows]
@@ -145,12 +130,8 @@ def prepare(rows: Sequence[Row], tokenizer, max_seq_length: int, add_eos: bool =
             continue
         mask = [0] * answer + [1] * (len(ids) - answer)
         out.append({"input_ids": ids[:max_seq_length], "completion_mask": mask[:max_seq_length]})
-    if not out:
-        raise CourseError(
-            f"nenhum dos {len(rows)} exemplos cabe: os pedidos já ocupam max_seq_length={max_seq_length}.",
-            "Aumente max_seq_length ou encurte os pedidos.",
-            where="dados",
-        )
+    problem = f"nenhum dos {len(rows)} exemplos cabe: os pedidos já ocupam max_seq_length={max_seq_length}."
+    require(out, problem, "Aumente max_seq_length ou encurte os pedidos.", where="dados")
     return Prepared(out, cut, dropped)
 
 
@@ -161,7 +142,11 @@ def check_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> None:
         wanted = names or (("text",) if "text" in row and "completion" not in row else ("prompt", "completion"))
         if missing := [f'"{name}"' for name in wanted if not row.get(name)]:
             bad.append(f"linha {i}: falta {' e '.join(missing)}")
-    if bad:
-        more = f"; e mais {len(bad) - 5}" if len(bad) > 5 else ""
-        forms = " e ".join(f'"{name}"' for name in names) or '"prompt" e "completion", ou "text"'
-        raise CourseError("; ".join(bad[:5]) + more + ".", f"Dê a cada linha {forms}, com texto dentro.", where="dados")
+    forms = " e ".join(f'"{name}"' for name in names) or '"prompt" e "completion", ou "text"'
+    refuse_rows(bad, f"Dê a cada linha {forms}, com texto dentro.")
+
+
+def refuse_rows(problems: Sequence[str], remedy: str) -> None:
+    """CourseError with the first five problems of the data and the number of the others, where there is any."""
+    more = f"; e mais {len(problems) - 5}" if len(problems) > 5 else ""
+    require(not problems, "; ".join(problems[:5]) + more + ".", remedy, where="dados")

@@ -1,41 +1,32 @@
 """Supervised fine-tuning of a language model with LoRA or QLoRA: one call to load it, one to train it, on a GPU or a laptop.
 
-    model, tokenizer = load_for_sft(folder, max_seq_length=256, load_in_4bit=True, lora=LoraSettings())
-    trained = train(model, tokenizer, rows, TrainSettings(epochs=1))
-
 The trainer is TRL's on a GPU and on a CPU. Loading is told in `load`, the rows in `rows`, what it costs in `measure`.
 """
-
-from __future__ import annotations
 
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from afina import compat, ptbr
-from afina.errors import CourseError
 from afina.runtime import SEED, Runtime
 from afina.tune.load import *  # noqa: F403 (the lessons take from here what loads, prepares and measures)
-from afina.tune.load import lacks_memory
+from afina.tune.load import memory_errors
 from afina.tune.measure import *  # noqa: F403
 from afina.tune.measure import peak_memory_mb
 from afina.tune.quiet import quiet
 from afina.tune.rows import *  # noqa: F403
 from afina.tune.rows import Prepared, Row, prepare
+from afina.tune.trainer import machine_arguments, run_from_last
 
 with compat.no_kernel_warning():
-    from transformers import PrinterCallback, TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import TrainerCallback
 
 OnStep = Callable[[int, int, float], None]  # step, steps in all, loss
-
-
-# --- training --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -83,43 +74,29 @@ def sft_config(settings: TrainSettings, folder: str | Path, checkpoints: bool, g
     """TRL's SFTConfig for these settings: what `train` uses."""
     from trl import SFTConfig
 
-    return SFTConfig(
-        **trainer_arguments(settings, folder, checkpoints, gradient_checkpointing),
-        max_length=settings.max_seq_length,
-        packing=settings.packing,
-        completion_only_loss=settings.answer_only,
-    )
+    arguments = trainer_arguments(settings, folder, checkpoints, gradient_checkpointing)
+    return SFTConfig(**arguments, packing=settings.packing, completion_only_loss=settings.answer_only)
 
 
 def trainer_arguments(settings: TrainSettings, folder, checkpoints: bool, gradient_checkpointing: bool) -> dict:
     """What SFTConfig and DPOConfig share."""
-    runtime = Runtime.here(show=False)
+    same = ("max_steps", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "seed")
     return {
+        **machine_arguments(),
+        **{name: getattr(settings, name) for name in same},
         "output_dir": str(folder),
+        "max_length": settings.max_seq_length,
         "num_train_epochs": settings.epochs,
-        "max_steps": settings.max_steps,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.accumulation,
-        "learning_rate": settings.learning_rate,
-        "warmup_steps": settings.warmup_steps,
         "lr_scheduler_type": settings.schedule,
         "optim": settings.optimizer,
-        "weight_decay": settings.weight_decay,
-        "max_grad_norm": settings.max_grad_norm,
         "train_sampling_strategy": settings.sampling,
         "gradient_checkpointing": gradient_checkpointing,
-        "bf16": runtime.precision == "bf16",
-        "fp16": runtime.precision == "fp16",
-        "use_cpu": runtime.device == "cpu",
-        "seed": settings.seed,
         "logging_steps": 1,
         "save_strategy": "steps" if checkpoints else "no",
         "save_steps": settings.save_every,
         "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "ddp_find_unused_parameters": False,
     }
 
 
@@ -146,42 +123,28 @@ def train(
 
     prepared = prepare(rows, tokenizer, settings.max_seq_length, settings.add_eos)
     data = Dataset.from_list(prepared.rows)
-    with tempfile.TemporaryDirectory() as scratch, quiet(), memory_errors(settings):
-        config = sft_config(
-            settings,
-            checkpoints or scratch,
-            checkpoints is not None,
-            getattr(model, "is_gradient_checkpointing", False),
-        )
+    with tempfile.TemporaryDirectory() as scratch, quiet(), too_little_memory(settings):
+        recompute = getattr(model, "is_gradient_checkpointing", False)
+        config = sft_config(settings, checkpoints or scratch, checkpoints is not None, recompute)
         more = {"processing_class": tokenizer, "callbacks": list(callbacks)}
         trainer = SFTTrainer(model=model, args=config, train_dataset=data, **more)
-        trained = run_trainer(trainer, prepared, on_step, should_stop, checkpoints)
-        if save_to:
-            trainer.save_model(str(save_to))
-            (save_to / "training_args.bin").unlink(missing_ok=True)  # a pickle that says nothing of the model
-        return trained
+        return run_trainer(trainer, prepared, on_step, should_stop, checkpoints, save_to)
 
 
-def run_trainer(trainer, prepared: Prepared, on_step, should_stop, checkpoints) -> Trained:
+def run_trainer(trainer, prepared: Prepared, on_step, should_stop, checkpoints, save_to: Path | None = None) -> Trained:
     """Run a TRL trainer whose rows are `prepared`, from the last checkpoint where there is one."""
     on_cpu = Runtime.here(show=False).device == "cpu"
-    if (
-        on_cpu
-    ):  # TRL keeps the adapter of a 4-bit base in bfloat16; without hardware for it that is slow and loses small steps
+    if on_cpu:
+        # TRL keeps the adapter of a 4-bit base in bfloat16; without hardware for it that is slow and loses small steps
         for parameter in trainer.model.parameters():
             if parameter.requires_grad and parameter.dtype == torch.bfloat16:
                 parameter.data = parameter.data.float()
-    trainer.remove_callback(PrinterCallback)
     watch = _Watch(on_step, should_stop)
     trainer.add_callback(watch)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints and Path(checkpoints).is_dir() else None
-    start = time.perf_counter()
-    with compat.libraries_are_no_garbage(), compat.trl_without_triton() if on_cpu else contextlib.nullcontext():
-        trainer.train(resume_from_checkpoint=last)
-    seconds = time.perf_counter() - start
+    with compat.trl_without_triton() if on_cpu else contextlib.nullcontext():
+        seconds, begun = run_from_last(trainer, checkpoints, save_to)
     history = [row for row in trainer.state.log_history if "loss" in row]
     tokens = round(prepared.tokens * ((trainer.state.epoch or 0) - watch.first_epoch))
-    begun = int(last.rpartition("-")[2]) if last else 0
     return Trained(history, seconds, trainer.state.global_step, tokens, prepared, watch.stopped, watch.skipped, begun)
 
 
@@ -208,24 +171,14 @@ class _Watch(TrainerCallback):
             control.should_training_stop = self.stopped = True
 
 
-@contextlib.contextmanager
-def memory_errors(settings: TrainSettings) -> Iterator[None]:
-    """An allocator that gives up becomes a sentence with the argument to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        half = max(1, settings.batch_size // 2)
-        remedy = (
-            f"Use batch_size={half} e accumulation={settings.accumulation * settings.batch_size // half}: o passo é o mesmo."
-            if settings.batch_size > 1
-            else f"Use max_seq_length={settings.max_seq_length // 2}, ou gradient_checkpointing=True ao carregar."
-        )
-        raise CourseError("faltou memória para treinar com estes argumentos.", remedy, where="train") from error
-
-
-# --- before a long run -----------------------------------------------------------------------------------------------
+def too_little_memory(settings: TrainSettings) -> contextlib.AbstractContextManager[None]:
+    """`memory_errors` of a training: half the rows at a time, or shorter ones where it is one already."""
+    remedy = f"Use max_seq_length={settings.max_seq_length // 2}, ou gradient_checkpointing=True ao carregar."
+    if settings.batch_size > 1:
+        half = settings.batch_size // 2
+        accumulation = settings.accumulation * settings.batch_size // half
+        remedy = f"Use batch_size={half} e accumulation={accumulation}: o passo é o mesmo."
+    return memory_errors("faltou memória para treinar com estes argumentos.", remedy, where="train")
 
 
 @dataclass(frozen=True)
@@ -257,20 +210,14 @@ def forecast(
     room = max(0, len(order) - size)
     starts = [room // 2, *(round(room * (k + 0.5) / steps) for k in range(steps))]
     few = [rows[i] for start in starts for i in order[start : start + size]]
-    learned = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    learned = [(parameter, parameter.detach().clone()) for parameter in model.parameters() if parameter.requires_grad]
     marks = []
     try:
-        train(
-            model,
-            tokenizer,
-            few,
-            replace(settings, max_steps=steps + 1, sampling="sequential"),
-            on_step=lambda *_: marks.append(time.perf_counter()),
-        )
+        short = replace(settings, max_steps=steps + 1, sampling="sequential")
+        train(model, tokenizer, few, short, on_step=lambda *_: marks.append(time.perf_counter()))
     finally:
-        for name, parameter in model.named_parameters():
-            if name in learned:
-                parameter.data.copy_(learned[name])
+        for parameter, before in learned:
+            parameter.data.copy_(before)
     units = -(-prepared.tokens // settings.max_seq_length) if settings.packing else len(prepared.rows)
     whole = settings.max_steps if settings.max_steps > 0 else round(-(-units // size) * settings.epochs)
     seconds = whole * (marks[-1] - marks[0]) / (len(marks) - 1)

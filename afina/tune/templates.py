@@ -14,18 +14,5 @@ LLAMA_CHAT = (
     "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
 )
 # of a GPT by hand: the prompts of lesson 12; an input goes into the message: "instruction\n\n### Entrada:\ninput"
-ALPACA_CHAT = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{{ '### Resposta:\n' + message['content'] + eos_token }}"
-    "{% elif message['role'] == 'user' %}{{ '### Instrução:\n' + message['content'] + '\n\n' }}"
-    "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Resposta:\n' }}{% endif %}"
-)
-MODELFILE = '''\
-FROM ./{file}
-TEMPLATE """{template}"""
-PARAMETER stop "{stop}"
-PARAMETER stop "### Instruction:"
-PARAMETER temperature 0
-PARAMETER num_predict {tokens}
-'''
+_IN_PORTUGUESE = LLAMA_CHAT.replace("Instruction", "Instrução").replace("Response", "Resposta")
+ALPACA_CHAT = "{{ bos_token }}" + _IN_PORTUGUESE.replace("eos_token + '\n'", "eos_token")

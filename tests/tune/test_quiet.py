@@ -43,7 +43,7 @@ for path in sorted(pathlib.Path(afina.tune.__path__[0]).glob("*.py")):
     importlib.import_module(f"afina.tune.{path.stem}")
 assert gc.get_freeze_count() == 0
 assert logging.getLogger("bitsandbytes.backends.cpu.ops").level == 0
-assert "_PlainLogProbs" not in str(vars(sys.modules["trl.trainer.utils"]) if "trl.trainer.utils" in sys.modules else "")
+assert "_plain_log_probs" not in str(vars(sys.modules["trl.trainer.utils"]) if "trl.trainer.utils" in sys.modules else "")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

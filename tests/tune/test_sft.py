@@ -177,7 +177,7 @@ def test_a_lack_of_memory_names_the_argument_to_lower(loaded):
         with pytest.raises(CourseError, match="faltou memória") as error:
             sft.train(*loaded, ROWS, settings, on_step=greedy)
         assert remedy in error.value.remedy
-    with pytest.raises(RuntimeError, match="something else"), sft.memory_errors(QUICK):
+    with pytest.raises(RuntimeError, match="something else"), sft.too_little_memory(QUICK):
         raise RuntimeError("something else")
 
 
