@@ -116,15 +116,21 @@ def arm_network_guard() -> None:
 # --- progress --------------------------------------------------------------------------------------------------------
 
 
-def progress(items: Iterable[T] | None = None, desc: str = "", total: float | None = None, unit: str = "it", **more):
-    """A tqdm bar: in a notebook a widget, in a terminal a line; silent where `AFINA_PROGRESS=0`."""
-    if os.environ.get("AFINA_PROGRESS") == "0":
+def progress(
+    items: Iterable[T] | None = None,
+    desc: str = "",
+    total: float | None = None,
+    unit: str = "it",
+    disable=False,
+    **more,
+):
+    """A tqdm bar: in a notebook a widget, in a terminal a line; silent with `disable` and where `AFINA_PROGRESS=0`."""
+    disable = disable or os.environ.get("AFINA_PROGRESS") == "0"
+    if disable:
         from tqdm import tqdm
-
-        return tqdm(items, desc=desc, total=total, unit=unit, disable=True, **more)
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, **more)
+    else:
+        from tqdm.auto import tqdm
+    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, disable=disable, **more)
 
 
 # --- the runtime -----------------------------------------------------------------------------------------------------

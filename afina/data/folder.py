@@ -1,7 +1,5 @@
 """The folder that `afina prep` makes: its shards, its manifest, and whether an earlier run left it ready."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -24,9 +22,6 @@ _MANIFEST = "manifest.json"
 _MAKER = "afina prep"
 _ROW_GROUP_BYTES = 16 << 20
 _COUNTS = ("read", "kept", "dropped", "rows")
-
-
-# --- shards ----------------------------------------------------------------------------------------------------------
 
 
 class ShardWriter:
@@ -55,14 +50,9 @@ class ShardWriter:
 
     def close(self) -> None:
         if self._file is not None:
-            self.let_go()
-            self._file = None
+            file, self._file = self._file, None
+            file.close()
             self.done.append(_shard(self._path, self.split, self._rows, self._sha256.hexdigest()))
-
-    def let_go(self) -> None:
-        """Only close the file: Windows removes no folder with an open file in it."""
-        if self._file is not None:
-            self._file.close()
 
 
 def to_parquet(folder: Path, shard: dict) -> dict:
@@ -87,9 +77,6 @@ def _shard(path: Path, split: str, rows: int, sha256: str) -> dict:
     return {"file": path.name, "split": split, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256}
 
 
-# --- the manifest ----------------------------------------------------------------------------------------------------
-
-
 def describe(files: Sequence[Path], settings: dict) -> dict:
     """The head of a manifest: what decides the rows. Equal heads are equal catalogues, on every machine."""
     libraries = ("msgspec", "xxhash", "isal") + (("rensa",) if "near_duplicates" in settings else ())
@@ -104,12 +91,9 @@ def describe(files: Sequence[Path], settings: dict) -> dict:
 
 def _fingerprint(path: Path) -> dict:
     """Name, size and hash. A second look at the file, but it stays in the system's cache: 2 % of the time."""
-    digest, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            size += len(chunk)
-    return {"file": path.name, "bytes": size, "xxh3_128": digest.hexdigest()}
+        digest = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+    return {"file": path.name, "bytes": path.stat().st_size, "xxh3_128": digest}
 
 
 def read_manifest(folder: Path) -> dict | None:

@@ -1,7 +1,5 @@
 """One block of lines of a catalogue to cleaned rows: the whole pipeline, the same at home and on a cluster."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ import msgspec
 import xxhash
 
 from afina.data.clean import clean_texts
+from afina.data.near import sketches
 from afina.data.split import SHARES, SPLITS, assign_splits
 
 
@@ -88,8 +87,6 @@ def encode_rows(table: Table) -> tuple[list[bytes], list[int]]:
 
 def sketch_rows(table: Table) -> list:
     """The MinHash sketch of each kept row: title and content."""
-    from afina.data.near import sketches
-
     return sketches([f"{row.title} {row.content}" for row in table.rows])
 
 
