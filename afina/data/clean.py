@@ -7,8 +7,6 @@ texts at the cost of a few passes in C. Every rule but the last also works on ma
 makes, crosses or removes: that is where the speed comes from.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import unicodedata
