@@ -5,8 +5,6 @@ replacing them would break the drivers' match and force a restart. Unsloth comes
 changes is printed. Standard library only; it runs before anything is installed.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import re
 import subprocess
@@ -59,7 +57,7 @@ def install(root: Path) -> None:
         command = [*pip, "-r", str(wanted), "-c", str(held), "--editable", str(root)]
         said = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-            for line in running.stdout:
+            for line in running.stdout or ():
                 said.append(line)
                 print("." * line.startswith("Collecting "), end="", flush=True)
     print()

@@ -5,8 +5,6 @@ its dials: `AFINA_PROFILE` (cpu or gpu) and `AFINA_OFFLINE=1`, which arms the ne
 `AFINA_PROGRESS=0`, silences progress bars: under test they would be noise in the committed outputs.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.metadata
 import ipaddress
@@ -19,15 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from afina.errors import CourseError, NetworkBlocked
+from afina.errors import CourseError, NetworkBlocked, require
 
 T = TypeVar("T")
 SEED = 42
 VERSIONS_SHOWN = ("torch", "transformers", "datasets", "pandas")
 _BF16_FROM = (8, 0)  # compute capability; torch's own is_bf16_supported() also says yes to slow emulation
-
-
-# --- paths -----------------------------------------------------------------------------------------------------------
 
 
 def course_root() -> Path:
@@ -50,8 +45,7 @@ def course_root() -> Path:
 def build_folder() -> Path:
     """Where lessons and commands write what can be made again: `build/` in the repository, else in the working folder."""
     root = course_root()
-    base = root if (root / "notebooks").is_dir() else Path.cwd()
-    return base / "build"
+    return (root if (root / "notebooks").is_dir() else Path.cwd()) / "build"
 
 
 def _from_here(path: Path) -> Path:
@@ -64,36 +58,33 @@ def _from_here(path: Path) -> Path:
 
 # --- the network guard -----------------------------------------------------------------------------------------------
 
-_guard_armed = False
+
+def _text(host: object) -> str:
+    return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "")
 
 
 def _is_loopback(host: object) -> bool:
-    if host in (None, "", b"", "localhost", b"localhost", "localhost.localdomain"):
-        return True
-    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-    if text == platform.node():  # our own name: Jupyter and Ray look it up before they bind to loopback
+    # our own name too: Jupyter and Ray look it up before they bind to loopback
+    if (text := _text(host)) in ("", "localhost", "localhost.localdomain", platform.node()):
         return True
     try:
         address = ipaddress.ip_address(text.split("%")[0])
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback or (mapped or address).is_unspecified
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _audit(event: str, args: tuple) -> None:
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        address = args[1]
-        if not isinstance(address, tuple) or _is_loopback(address[0]):  # a Unix socket's address is a path
-            return
-        target = f"{address[0]}:{address[1]}"
+        place = args[1] if isinstance(args[1], tuple) else ("",)  # a Unix socket's address is a path
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        if _is_loopback(args[0]):
-            return
-        host = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
-        target = ":".join(str(part) for part in (host, *args[1:2]) if part)
+        place = args
     else:
         return
+    if _is_loopback(place[0]):
+        return
+    target = ":".join(str(part) for part in (_text(place[0]), *place[1:2]) if part)
     raise NetworkBlocked(
         f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito.",
         "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1.",
@@ -101,19 +92,18 @@ def _audit(event: str, args: tuple) -> None:
     )
 
 
+@functools.cache  # a hook stays to the end of the process
+def _hook() -> None:
+    sys.addaudithook(_audit)
+
+
 def arm_network_guard() -> None:
     """Refuse every non-loopback connection and name look-up of this process, from now to its end.
 
     An audit hook, not a patched `socket`: it cannot be imported around and holds for every library written in Python.
     """
-    global _guard_armed
     os.environ["HF_HUB_OFFLINE"] = "1"  # compiled downloaders do not pass through Python's sockets: ask them nicely
-    if not _guard_armed:
-        sys.addaudithook(_audit)
-        _guard_armed = True
-
-
-# --- progress --------------------------------------------------------------------------------------------------------
+    _hook()
 
 
 def progress(
@@ -133,9 +123,6 @@ def progress(
     return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, disable=disable, **more)
 
 
-# --- the runtime -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Runtime:
     """What this machine is and which profile it runs. `place` is laptop, colab or ci; `precision` fp32, fp16 or bf16."""
@@ -149,7 +136,7 @@ class Runtime:
     root: Path
 
     @classmethod
-    def here(cls, seed: int = SEED, show: bool = True) -> Runtime:
+    def here(cls, seed: int = SEED, show: bool = True) -> "Runtime":
         """Look once, arm the guard where asked; and, for a lesson (`show`), seed every generator and print the block it opens with.
 
         With `show=False` it only looks: a function that asks where it runs must not reset its caller's random numbers.
@@ -222,14 +209,11 @@ def _look(seed: int) -> Runtime:
 
     has_cuda = torch.cuda.is_available()
     wanted = os.environ.get("AFINA_PROFILE", "")
-    if wanted not in ("", "cpu", "gpu"):
-        raise CourseError(f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', where="AFINA_PROFILE")
-    if wanted == "gpu" and not has_cuda:
-        raise CourseError(
-            "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui.",
-            "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU.",
-            where="AFINA_PROFILE",
-        )
+    known = wanted in ("", "cpu", "gpu")
+    require(known, f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', "AFINA_PROFILE")
+    problem = "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui."
+    remedy = "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU."
+    require(has_cuda or wanted != "gpu", problem, remedy, "AFINA_PROFILE")
     profile = wanted or ("gpu" if has_cuda else "cpu")
     if profile == "gpu":
         device, device_name = "cuda", torch.cuda.get_device_name(0)

@@ -1,7 +1,5 @@
 """Pictures of the course: one palette that colour-blind readers can tell apart, one way to show a figure with its description."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -55,7 +53,7 @@ def figure(height: float = 3.4, columns: int = 1, rows: int = 1, **subplots: Any
     return plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
 
 
-def show(fig: Figure | Diagram, alt: str = "") -> None:
+def show(fig: "Figure | Diagram", alt: str = "") -> None:
     """Show a figure with its alternative text and close it; or a diagram, which brings its own.
 
     `alt` says in one or two Portuguese sentences what a person who cannot see the picture needs to know.
@@ -94,8 +92,7 @@ def few_colours(png: bytes, colours: int = 128) -> bytes:
     return small.getvalue()
 
 
-# --- diagrams: drawn as workshop/diagrams/NAME.svg, from which `python -m workshop.pictures` makes what is shown here ----------
-
+# Diagrams are drawn as workshop/diagrams/NAME.svg, from which `python -m workshop.pictures` makes what is shown here.
 _FOLDER = Path(__file__).parent / "diagrams"
 _ALTS: dict[str, str] = json.loads((_FOLDER / "alt.json").read_text(encoding="utf-8"))
 
@@ -125,9 +122,6 @@ stacks, STACKS_ALT = _diagram("stacks")
 feedback_loop, FEEDBACK_ALT = _diagram("feedback_loop")
 job_states, JOB_STATES_ALT = _diagram("job_states")
 bedrock_parts, BEDROCK_PARTS_ALT = _diagram("bedrock_parts")
-
-
-# --- drawn from numbers ----------------------------------------------------------------------------------------------
 
 
 def heat_map(matrix: list[list[float]], labels: list[str], title: str, xlabel: str = "", ylabel: str = "") -> Figure:
