@@ -1,8 +1,7 @@
 """Prepare a Colab session for the course: `python afina/colab.py`, called by every lesson's setup cell.
 
-Installs what `requirements-gpu.txt` adds and the package itself, once a machine, and leaves Colab's own torch and numpy as they are:
-replacing them would break the drivers' match and force a restart. Unsloth comes only where there is a GPU to use it. What else
-changes is printed. Standard library only; it runs before anything is installed.
+Installs what `requirements-gpu.txt` adds and the package itself, once a machine, and tells what else changed. Colab's own torch and numpy
+stay: replacing them would break the drivers' match and force a restart. Standard library only: nothing is installed yet.
 """
 
 import importlib.metadata
@@ -20,10 +19,8 @@ GPU_ONLY = ("unsloth", "unsloth_zoo")
 def versions() -> dict[str, str]:
     """{name: version} of every distribution installed here, names as pip compares them."""
     importlib.invalidate_caches()
-    return {
-        re.sub(r"[-_.]+", "-", found.metadata["Name"].lower()): found.version
-        for found in importlib.metadata.distributions()
-    }
+    here = importlib.metadata.distributions()
+    return {re.sub(r"[-_.]+", "-", found.metadata["Name"].lower()): found.version for found in here}
 
 
 def constraints() -> str:

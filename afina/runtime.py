@@ -5,6 +5,7 @@ its dials: `AFINA_PROFILE` (cpu or gpu) and `AFINA_OFFLINE=1`, which arms the ne
 `AFINA_PROGRESS=0`, silences progress bars: under test they would be noise in the committed outputs.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import ipaddress
@@ -21,7 +22,6 @@ from afina.errors import CourseError, NetworkBlocked, require
 
 T = TypeVar("T")
 SEED = 42
-VERSIONS_SHOWN = ("torch", "transformers", "datasets", "pandas")
 _BF16_FROM = (8, 0)  # compute capability; torch's own is_bf16_supported() also says yes to slow emulation
 
 
@@ -54,9 +54,6 @@ def _from_here(path: Path) -> Path:
         return Path(os.path.relpath(path))
     except ValueError:  # Windows, another drive
         return path
-
-
-# --- the network guard -----------------------------------------------------------------------------------------------
 
 
 def _text(host: object) -> str:
@@ -93,17 +90,13 @@ def _audit(event: str, args: tuple) -> None:
 
 
 @functools.cache  # a hook stays to the end of the process
-def _hook() -> None:
-    sys.addaudithook(_audit)
-
-
 def arm_network_guard() -> None:
     """Refuse every non-loopback connection and name look-up of this process, from now to its end.
 
     An audit hook, not a patched `socket`: it cannot be imported around and holds for every library written in Python.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # compiled downloaders do not pass through Python's sockets: ask them nicely
-    _hook()
+    sys.addaudithook(_audit)
 
 
 def progress(
@@ -170,26 +163,24 @@ class Runtime:
         """The dial of the course: one value for a laptop, one for a GPU, the same cell for both."""
         return gpu if self.profile == "gpu" else cpu
 
-    def seed_everything(self, seed: int | None = None) -> None:
-        """Seed Python, NumPy and PyTorch (CPU and CUDA) with `seed`, or with the runtime's own."""
+    def seed_everything(self) -> None:
+        """Seed Python, NumPy and PyTorch (CPU and CUDA) with the runtime's seed."""
         import numpy as np
         import torch
 
-        value = self.seed if seed is None else seed
-        random.seed(value)
-        np.random.seed(value)
-        torch.manual_seed(value)
+        for seeded in (random.seed, np.random.seed, torch.manual_seed):
+            seeded(self.seed)
 
     def __str__(self) -> str:
         place = {"laptop": "este computador", "colab": "Google Colab", "ci": "integração contínua (CI)"}[self.place]
         why = {"cpu": "modelos pequenos do curso, sem rede", "gpu": "modelos e passos de verdade"}[self.profile]
-        versions = " · ".join(f"{name} {version}" for name, version in versions_of(VERSIONS_SHOWN))
+        versions = versions_of(("torch", "transformers", "datasets", "pandas"))
         rows = {
             "Onde": f"{place}, Python {platform.python_version()}",
             "Dispositivo": f"{self.device_name} ({self.precision})",
             "Perfil": f"{self.profile}: {why}",
             "Semente": str(self.seed),
-            "Versões": versions,
+            "Versões": " · ".join(map(" ".join, versions)),
         }
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
@@ -197,10 +188,8 @@ class Runtime:
 def versions_of(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(name, version) of each installed distribution in `names`; the ones that are absent are left out."""
     for name in names:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield name, importlib.metadata.version(name).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
 
 
 @functools.cache
@@ -209,8 +198,7 @@ def _look(seed: int) -> Runtime:
 
     has_cuda = torch.cuda.is_available()
     wanted = os.environ.get("AFINA_PROFILE", "")
-    known = wanted in ("", "cpu", "gpu")
-    require(known, f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', "AFINA_PROFILE")
+    require(wanted in ("", "cpu", "gpu"), f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', "AFINA_PROFILE")
     problem = "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui."
     remedy = "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU."
     require(has_cuda or wanted != "gpu", problem, remedy, "AFINA_PROFILE")

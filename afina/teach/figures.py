@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import display
+from matplotlib import rc_params_from_file
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -22,21 +23,9 @@ PAPER, MIST = "#FFFFFF", "#E8EDF1"
 # Darker sisters, on which white text reads at any size (contrast above 4.5). SLATE is also the colour of reference lines.
 SLATE, FOREST, RUST, PLUM = "#5B6B78", "#006B3F", "#B54A00", "#5C2D7A"
 
-_IN_INK = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "text.color")
 STYLE = {
-    **dict.fromkeys(_IN_INK, INK),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use"), True),
+    **rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False),
     "axes.prop_cycle": plt.cycler(color=PALETTE),
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "grid.color": MIST,
-    "font.size": 11,
-    "lines.linewidth": 2.2,
-    "lines.markersize": 6,
-    "svg.hashsalt": "afina",
 }
 WIDTH = 7.6  # inches: fills the text column of JupyterLab and of the HTML page
 DPI = 144
