@@ -60,8 +60,7 @@ def fetch(
     folder = Path(folder) if folder else course_root() / "data" / "real"
     for name in READY:
         if (folder / name).is_file():
-            _compare(folder / name)
-            return folder / name
+            return _compare(folder / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         by_hand = next(iter(folder.glob("*.zip")), None)
@@ -74,11 +73,8 @@ def fetch(
             except _MirrorFailed as failure:
                 failures.append(f"  - {mirror.url}: {failure}")
     except OSError as error:
-        raise CourseError(
-            f"não consegui gravar ({error.strerror or error}).",
-            "Confira o espaço em disco e a permissão da pasta; o que já foi baixado será aproveitado.",
-            where=folder,
-        ) from error
+        remedy = "Confira o espaço em disco e a permissão da pasta; o que já foi baixado será aproveitado."
+        raise CourseError(f"não consegui gravar ({error.strerror or error}).", remedy, folder) from error
     raise CourseError(
         "nenhum espelho entregou o AmazonTitles-1.3MM.\n" + "\n".join(failures) + "\n",
         f"Se você está sem internet, siga com data/amazon_sample.json.gz, que basta para as aulas. Para ter o arquivo real, "
@@ -86,9 +82,6 @@ def fetch(
         "esse mesmo nome e rode `afina download` de novo.",
         where="afina download",
     )
-
-
-# --- one mirror ------------------------------------------------------------------------------------------------------
 
 
 def _download(mirror: Mirror, folder: Path, timeout: float, tries: int, pause: float) -> Path:
@@ -184,10 +177,9 @@ def _finish(path: Path, source: str) -> Path:
     """Take the training file out of a zip if it is in one, write its sha256 beside it, and return its path."""
     if path.suffix == ".zip":
         path = _unzip(path)
-    whole.discard(_record(path))
-    _compare(path)
+    whole.discard(f"{path}.sha256")  # of an older one
     print(f"{path} pronto ({decimal(path.stat().st_size / 1e9)} GB), origem: {source}.")
-    return path
+    return _compare(path)
 
 
 def _unzip(archive: Path) -> Path:
@@ -204,15 +196,12 @@ def _unzip(archive: Path) -> Path:
     return target
 
 
-def _record(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def _compare(path: Path) -> None:
-    """Check a file against the sha256 recorded when it came; record it where it has just come, or came by hand."""
-    record, digest = _record(path), _sha256(path)
+def _compare(path: Path) -> Path:
+    """Check a file against the sha256 recorded beside it when it came; record it where it has just come, or came by hand."""
+    record, digest = path.with_name(path.name + ".sha256"), _sha256(path)
     if not record.exists():
         whole.write(record, f"{digest}  {path.name}\n")
     same = record.read_text(encoding="utf-8").split()[:1] == [digest]
     problem = "o arquivo mudou desde que foi baixado (o sha256 não confere com o registrado)."
     require(same, problem, f"Apague {path.name} e {record.name} e rode `afina download` de novo.", path)
+    return path

@@ -38,11 +38,9 @@ class ShardWriter:
         while start < len(rows):
             if self._file is None:
                 self._path = self.folder / f"{self.split}-{len(self.done):05d}.jsonl"
-                self._file, self._sha256, self._rows = self._path.open("xb"), hashlib.sha256(), 0
+                self._file, self._rows = self._path.open("xb"), 0
             part = rows[start : start + self.shard_rows - self._rows]
-            data = b"\n".join(part) + b"\n"
-            self._file.write(data)
-            self._sha256.update(data)
+            self._file.write(b"\n".join(part) + b"\n")
             self._rows += len(part)
             start += len(part)
             if self._rows == self.shard_rows:
@@ -52,7 +50,7 @@ class ShardWriter:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-            self.done.append(_shard(self._path, self.split, self._rows, self._sha256.hexdigest()))
+            self.done.append(_shard(self._path, self.split, self._rows))
 
 
 def to_parquet(folder: Path, shard: dict) -> dict:
@@ -69,11 +67,12 @@ def to_parquet(folder: Path, shard: dict) -> dict:
             rows = [decode_row(line) for line in block.splitlines()]
             columns = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    with target.open("rb") as file:
-        return _shard(target, shard["split"], shard["rows"], hashlib.file_digest(file, "sha256").hexdigest())
+    return _shard(target, shard["split"], shard["rows"])
 
 
-def _shard(path: Path, split: str, rows: int, sha256: str) -> dict:
+def _shard(path: Path, split: str, rows: int) -> dict:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": path.name, "split": split, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256}
 
 

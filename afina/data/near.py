@@ -2,10 +2,9 @@
 
     words ─▶ runs of three words ─▶ MinHash sketch, in the workers ─▶ LSH over the sketches kept so far, in the order of the input
 
-Two products are near-duplicates when the Jaccard similarity of their sets of runs is at least a threshold: shared runs over
-all runs. MinHash (Broder, 1997) keeps PERMUTATIONS numbers of a set; the share of equal ones estimates the similarity, with
-a standard error of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8. LSH cuts a sketch in bands and compares only products that
-agree on a whole band. Both are Rensa's (github.com/beowolx/rensa); only this module imports it.
+Near means a Jaccard similarity of two sets of runs, shared over all, of at least a threshold. MinHash (Broder, 1997) estimates it with
+a standard error of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8. LSH cuts a sketch in bands and compares only products that agree on a
+whole band. Both are Rensa's (github.com/beowolx/rensa); only this module imports it.
 """
 
 from collections.abc import Sequence

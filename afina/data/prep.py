@@ -2,8 +2,8 @@
 
     file(s) ─▶ blocks of whole lines ─▶ prepare(block) in two processes ─▶ duplicates out ─▶ shards, in order ─▶ manifest
 
-`prepare` is the whole pipeline for one block. From the blocks to the rows without duplicates leads a road: the local one is here,
-another can be handed in. The folder OUT is whole or absent: what is written stands aside until nothing is left to do.
+From the blocks to the rows without duplicates leads a road: the local one is here, another can be handed in. The folder OUT is whole
+or absent: what is written stands aside until nothing is left to do.
 """
 
 import contextlib
@@ -21,7 +21,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from afina import whole
 from afina.data.account import REASONS, Broken, PrepReport, RowBatch, damage_notes
@@ -49,9 +48,7 @@ _SAID[NotADirectoryError] = _SAID[IsADirectoryError]
 
 # From files to batches in the order of the input: (files, shares, index of near-duplicates, folder for scratch files, notes for the
 # report). The scratch files are gone at the end.
-Road: TypeAlias = Callable[
-    [Sequence[Path], Sequence[float], NearDuplicates | None, Path, list[str]], Iterator[RowBatch]
-]
+Road = Callable[[Sequence[Path], Sequence[float], NearDuplicates | None, Path, list[str]], Iterator[RowBatch]]
 
 
 def prep(
@@ -158,9 +155,8 @@ def _nothing_kept(report: PrepReport, files: Sequence[Path]) -> CourseError:
     problem += f" ({', '.join(lost)})" * bool(lost)
     problem += "".join(f"; {bad.file}, linha {bad.line}: {bad.reason}" for bad in report.broken[:1])
     problem += "".join(f"; {text.removesuffix('.')}" for text in report.damaged)
-    return CourseError(
-        f"{problem}.", "Cada linha deve ser um objeto JSON com uid, title e content, em texto.", files[0]
-    )
+    remedy = "Cada linha deve ser um objeto JSON com uid, title e content, em texto."
+    return CourseError(f"{problem}.", remedy, files[0])
 
 
 def _ray_road() -> Callable[..., Iterator[RowBatch]]:
@@ -197,9 +193,6 @@ def _explained(out: Path) -> Iterator[None]:
         if error.errno in _NO_SPACE:
             said, where = ("acabou o espaço em disco.", "Libere espaço ou escolha outra pasta com --out."), out
         raise CourseError(*said, where) from error
-
-
-# --- the local road: reader, two workers, duplicates out, all in file order ------------------------------------------
 
 
 def _pack(block: bytes, shares: Sequence[float], near: bool) -> tuple[Table, tuple[list, ...]]:
@@ -278,11 +271,9 @@ def _worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise CourseError(
-            "um dos processos de trabalho terminou de repente (memória cheia, talvez).",
-            'Rode de novo com workers=1; em um script seu, chame prep dentro de `if __name__ == "__main__":`.',
-            where="afina prep",
-        ) from error
+        remedy = 'Rode de novo com workers=1; em um script seu, chame prep dentro de `if __name__ == "__main__":`.'
+        problem = "um dos processos de trabalho terminou de repente (memória cheia, talvez)."
+        raise CourseError(problem, remedy, "afina prep") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

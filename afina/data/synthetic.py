@@ -1,11 +1,10 @@
 """A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size.
 
-Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same
-bytes on every machine and Python, constant memory, and the prefix property: the first n lines of any size are the same.
+Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same bytes on every
+machine and Python, constant memory, and the prefix property: the first n lines of any size are the same. All brands are invented.
 
-The description follows from the title: it says again its brand, item, colour, material, size and series, and names the
-category and department of the item. `product_at` gives those attributes for a line, `parse_title` reads them from a
-title, so that a model trained on the pair can be judged attribute by attribute. All brands are invented.
+The description says again what its title says, and names the item's category and department. `product_at` gives those attributes for
+a line, `parse_title` reads them from a title: a model trained on the pair can be judged attribute by attribute.
 """
 
 import contextlib
@@ -197,8 +196,7 @@ def _escape(text: str) -> str:
 
 
 def _tagged(sentences: list[str], n: int) -> str:
-    escaped = [_escape(s) for s in sentences]
-    kind = n % 4
+    escaped, kind = [_escape(s) for s in sentences], n % 4
     if kind == 0:
         return "<p>" + "</p><p>".join(escaped) + "</p>"
     if kind == 1:
@@ -276,9 +274,6 @@ def catalogue_lines(n: int, seed: int = SEED, start: int = 0) -> Iterator[bytes]
         yield line
 
 
-# --- back from a title -----------------------------------------------------------------------------------------------
-
-
 def _plain(text: str) -> str:
     """Lower case, no entities or tags, only letters, digits and single spaces: equal before and after cleaning."""
     text = html.unescape(html.unescape(text))
@@ -289,14 +284,8 @@ def _plain(text: str) -> str:
 @functools.cache
 def _patterns() -> dict[str, tuple[re.Pattern, dict[str, str]]]:
     t = _tables()
-    values = {
-        "brand": set(t.brands),
-        "item": {item.name for item in t.items},
-        "color": set(_COLORS),
-        "material": set(t.lines["material"]),
-        "size": set(t.lines["size"]),
-        "series": set(t.series),
-    }
+    values = {"brand": set(t.brands), "item": {item.name for item in t.items}}
+    values |= {kind: set(t.lines[kind]) for kind in ("color", "material", "size", "series")}
     patterns = {}
     for kind, words in values.items():
         plain = {_plain(word): word for word in words}
@@ -328,11 +317,8 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> Path:
             with gzip.GzipFile("", "wb", 6, file, mtime=0) if zipped else contextlib.nullcontext(file) as lines_out:
                 lines_out.writelines(lines)
     except OSError as error:
-        raise CourseError(
-            f"não consegui gravar ({error.strerror or error}).",
-            "Confira o espaço em disco e a permissão da pasta, ou escolha outro destino.",
-            where=path,
-        ) from error
+        remedy = "Confira o espaço em disco e a permissão da pasta, ou escolha outro destino."
+        raise CourseError(f"não consegui gravar ({error.strerror or error}).", remedy, path) from error
     return path
 
 

@@ -25,7 +25,7 @@ from afina.data.account import Broken, RowBatch, damage_notes
 from afina.data.near import NearDuplicates
 from afina.data.reading import BOM, Damaged, is_gzip, read_blocks
 from afina.data.rows import encode_rows, prepare, sketch_rows
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 
 RANGE_BYTES = 32 << 20  # a task costs a tenth of a second whatever its size, and several times its range in memory
 KEY_PARTS = 32  # each sends a piece to each; as many parts as ranges would make that the square of the input
@@ -96,12 +96,8 @@ def ray_road(
                 yield RowBatch(dropped=Counter(duplicate=kept - handed))
                 return
             except ray.exceptions.RayError as error:
-                if attempt == ATTEMPTS:
-                    raise CourseError(
-                        f"o cluster falhou {ATTEMPTS} vezes ({type(error).__name__}).",
-                        "Confira os nós com `ray status`, ou rode sem --ray.",
-                        where=address,
-                    ) from error
+                problem = f"o cluster falhou {ATTEMPTS} vezes ({type(error).__name__})."
+                require(attempt < ATTEMPTS, problem, "Confira os nós com `ray status`, ou rode sem --ray.", address)
                 notes.append(f"O cluster perdeu um trabalhador ({type(error).__name__}): refiz a consulta inteira.")
     finally:
         for path in scratch.glob("ranges-*.zst"):
@@ -116,16 +112,14 @@ def _connect(address: str) -> ModuleType:
         import daft
         import ray
     except ImportError as error:
-        raise CourseError(
-            f"falta {error.name} para usar um cluster.", "Instale com `pip install 'afina[cluster]'`.", "--ray"
-        ) from error
+        remedy = "Instale com `pip install 'afina[cluster]'`."
+        raise CourseError(f"falta {error.name} para usar um cluster.", remedy, "--ray") from error
     try:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except ConnectionError as error:
-        raise CourseError(
-            "não encontrei um cluster Ray aqui.", "Inicie um com `ray start --head`, ou rode sem --ray.", where=address
-        ) from error
+        remedy = "Inicie um com `ray start --head`, ou rode sem --ray."
+        raise CourseError("não encontrei um cluster Ray aqui.", remedy, address) from error
     daft.set_runner_ray(noop_if_initialized=True)
     return ray
 

@@ -131,7 +131,10 @@ def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
     if accelerator.distributed_type == DistributedType.DEEPSPEED:  # it reads the batch from a loader, and we have none
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
-    diary = _resume(accelerator, work)
+    found, diary = _whole_checkpoints(work / "checkpoints", "diary.json"), []
+    if found:  # model and optimizer as they were then
+        accelerator.load_state(str(found[-1]))
+        diary = json.loads((found[-1] / "diary.json").read_text(encoding="utf-8"))
     begun = len(diary)
     mine = slice(state.process_index * share, (state.process_index + 1) * share)
     for entry in _steps(accelerator, model, optimizer, rows, recipe, begun, mine):
@@ -188,15 +191,6 @@ def _save(accelerator: Accelerator, work: Path, diary: list[dict]) -> None:
         whole.put(aside, place)
         for old in _whole_checkpoints(place.parent, "diary.json")[:-KEPT]:
             whole.discard(old)
-
-
-def _resume(accelerator: Accelerator, work: Path) -> list[dict]:
-    """The diary of the steps done, with model and optimizer as they were then."""
-    found = _whole_checkpoints(work / "checkpoints", "diary.json")
-    if not found:
-        return []
-    accelerator.load_state(str(found[-1]))
-    return json.loads((found[-1] / "diary.json").read_text(encoding="utf-8"))
 
 
 def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
