@@ -47,8 +47,8 @@ def install(root: Path) -> None:
     """One pip run for everything, so that the resolver sees it together. Shows a dot a package; its own words only if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, held = Path(folder) / "wanted.txt", Path(folder) / "held.txt"
-        text = (root / "requirements-gpu.txt").read_text(encoding="utf-8")
-        wanted.write_text(requirements(text, has_gpu()), encoding="utf-8")
+        course = (root / "requirements-gpu.txt").read_text(encoding="utf-8")
+        wanted.write_text(requirements(course, has_gpu()), encoding="utf-8")
         held.write_text(constraints(), encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         command = [*pip, "-r", str(wanted), "-c", str(held), "--editable", str(root)]

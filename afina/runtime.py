@@ -30,16 +30,12 @@ def course_root() -> Path:
 
     Looks from the working folder upwards first, so that a student's own copy wins over an installed one.
     """
-    here = Path.cwd()
-    package = Path(__file__).resolve().parent
+    here, package = Path.cwd(), Path(__file__).resolve().parent
     for folder in (here, *here.parents, package.parent, package / "_course"):
         if (folder / "data" / "clubes.json").is_file():
             return folder
-    raise CourseError(
-        "não encontrei a pasta do curso (a que contém data/clubes.json).",
-        "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.",
-        where=here,
-    )
+    problem = "não encontrei a pasta do curso (a que contém data/clubes.json)."
+    raise CourseError(problem, "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.", where=here)
 
 
 def build_folder() -> Path:
@@ -82,11 +78,9 @@ def _audit(event: str, args: tuple) -> None:
     if _is_loopback(place[0]):
         return
     target = ":".join(str(part) for part in (_text(place[0]), *place[1:2]) if part)
-    raise NetworkBlocked(
-        f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito.",
-        "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1.",
-        where="guarda de rede",
-    )
+    problem = f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito."
+    remedy = "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1."
+    raise NetworkBlocked(problem, remedy, where="guarda de rede")
 
 
 @functools.cache  # a hook stays to the end of the process
@@ -174,13 +168,12 @@ class Runtime:
     def __str__(self) -> str:
         place = {"laptop": "este computador", "colab": "Google Colab", "ci": "integração contínua (CI)"}[self.place]
         why = {"cpu": "modelos pequenos do curso, sem rede", "gpu": "modelos e passos de verdade"}[self.profile]
-        versions = versions_of(("torch", "transformers", "datasets", "pandas"))
         rows = {
             "Onde": f"{place}, Python {platform.python_version()}",
             "Dispositivo": f"{self.device_name} ({self.precision})",
             "Perfil": f"{self.profile}: {why}",
             "Semente": str(self.seed),
-            "Versões": " · ".join(map(" ".join, versions)),
+            "Versões": " · ".join(map(" ".join, versions_of(("torch", "transformers", "datasets", "pandas")))),
         }
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 

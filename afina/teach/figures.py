@@ -120,8 +120,7 @@ def heat_map(matrix: list[list[float]], labels: list[str], title: str, xlabel: s
     ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
     for row, shares in enumerate(matrix):
         for column, share in enumerate(shares):
-            ink = "white" if share > 0.5 else INK
-            ax.text(column, row, decimal(share), ha="center", va="center", color=ink)
+            ax.text(column, row, decimal(share), ha="center", va="center", color="white" if share > 0.5 else INK)
     ax.set(xticks=range(len(labels)), xticklabels=labels, yticks=range(len(labels)), yticklabels=labels)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.grid(visible=False)

@@ -2,8 +2,7 @@
 
 A quiz is `data/quizzes/NAME.json`, a list of items: question, kind ("one" or "many" right answers), options with `text`,
 `correct` and `why`, and the lesson and cell that teach it. Texts are plain, with `code` and *emphasis* marked as in Markdown.
-The interactive side is drawn and judged by jupyterquiz (MIT), whose scripts are put into the output itself; ours adds the
-score and the keyboard. Nothing is fetched, and the output is the same on every run.
+jupyterquiz (MIT) draws and judges; its scripts are put into the output itself, and ours adds the score and the keyboard.
 """
 
 import html
