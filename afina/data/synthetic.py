@@ -190,8 +190,9 @@ _NAMED = {"é": "&eacute;", "É": "&Eacute;", "ñ": "&ntilde;", "ü": "&uuml;", 
 
 def _escape(text: str) -> str:
     text = text.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&#39;")
-    for letter, entity in () if text.isascii() else _NAMED:
-        text = text.replace(letter, entity)
+    if not text.isascii():
+        for letter, entity in _NAMED:
+            text = text.replace(letter, entity)
     return text
 
 
