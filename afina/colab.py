@@ -1,11 +1,8 @@
 """Prepare a Colab session for the course: `python afina/colab.py`, called by every lesson's setup cell.
 
-Installs what `requirements-gpu.txt` adds and the package itself, once a machine, and leaves Colab's own torch and numpy as they are:
-replacing them would break the drivers' match and force a restart. Unsloth comes only where there is a GPU to use it. What else
-changes is printed. Standard library only; it runs before anything is installed.
+Installs what `requirements-gpu.txt` adds and the package itself, once a machine, and tells what else changed. Colab's own torch and numpy
+stay: replacing them would break the drivers' match and force a restart. Standard library only: nothing is installed yet.
 """
-
-from __future__ import annotations
 
 import importlib.metadata
 import re
@@ -22,10 +19,8 @@ GPU_ONLY = ("unsloth", "unsloth_zoo")
 def versions() -> dict[str, str]:
     """{name: version} of every distribution installed here, names as pip compares them."""
     importlib.invalidate_caches()
-    return {
-        re.sub(r"[-_.]+", "-", found.metadata["Name"].lower()): found.version
-        for found in importlib.metadata.distributions()
-    }
+    here = importlib.metadata.distributions()
+    return {re.sub(r"[-_.]+", "-", found.metadata["Name"].lower()): found.version for found in here}
 
 
 def constraints() -> str:
@@ -52,14 +47,14 @@ def install(root: Path) -> None:
     """One pip run for everything, so that the resolver sees it together. Shows a dot a package; its own words only if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, held = Path(folder) / "wanted.txt", Path(folder) / "held.txt"
-        text = (root / "requirements-gpu.txt").read_text(encoding="utf-8")
-        wanted.write_text(requirements(text, has_gpu()), encoding="utf-8")
+        course = (root / "requirements-gpu.txt").read_text(encoding="utf-8")
+        wanted.write_text(requirements(course, has_gpu()), encoding="utf-8")
         held.write_text(constraints(), encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         command = [*pip, "-r", str(wanted), "-c", str(held), "--editable", str(root)]
         said = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-            for line in running.stdout:
+            for line in running.stdout or ():
                 said.append(line)
                 print("." * line.startswith("Collecting "), end="", flush=True)
     print()

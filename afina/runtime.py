@@ -5,8 +5,7 @@ its dials: `AFINA_PROFILE` (cpu or gpu) and `AFINA_OFFLINE=1`, which arms the ne
 `AFINA_PROGRESS=0`, silences progress bars: under test they would be noise in the committed outputs.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
 import gzip
 import importlib.metadata
@@ -25,11 +24,7 @@ from afina.errors import CourseError, NetworkBlocked, require
 
 T = TypeVar("T")
 SEED = 42
-VERSIONS_SHOWN = ("torch", "transformers", "datasets", "pandas")
 _BF16_FROM = (8, 0)  # compute capability; torch's own is_bf16_supported() also says yes to slow emulation
-
-
-# --- paths -----------------------------------------------------------------------------------------------------------
 
 
 def course_root() -> Path:
@@ -37,16 +32,12 @@ def course_root() -> Path:
 
     Looks from the working folder upwards first, so that a student's own copy wins over an installed one.
     """
-    here = Path.cwd()
-    package = Path(__file__).resolve().parent
+    here, package = Path.cwd(), Path(__file__).resolve().parent
     for folder in (here, *here.parents, package.parent, package / "_course"):
         if (folder / "data" / "clubes.json").is_file():
             return folder
-    raise CourseError(
-        "não encontrei a pasta do curso (a que contém data/clubes.json).",
-        "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.",
-        where=here,
-    )
+    problem = "não encontrei a pasta do curso (a que contém data/clubes.json)."
+    raise CourseError(problem, "Abra o notebook de dentro do repositório, ou clone-o e rode `make lab`.", where=here)
 
 
 def read_split(name: str, split: str, remedy: str) -> list[dict]:
@@ -60,8 +51,7 @@ def read_split(name: str, split: str, remedy: str) -> list[dict]:
 def build_folder() -> Path:
     """Where lessons and commands write what can be made again: `build/` in the repository, else in the working folder."""
     root = course_root()
-    base = root if (root / "notebooks").is_dir() else Path.cwd()
-    return base / "build"
+    return (root if (root / "notebooks").is_dir() else Path.cwd()) / "build"
 
 
 def _from_here(path: Path) -> Path:
@@ -72,72 +62,62 @@ def _from_here(path: Path) -> Path:
         return path
 
 
-# --- the network guard -----------------------------------------------------------------------------------------------
-
-_guard_armed = False
+def _text(host: object) -> str:
+    return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "")
 
 
 def _is_loopback(host: object) -> bool:
-    if host in (None, "", b"", "localhost", b"localhost", "localhost.localdomain"):
-        return True
-    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-    if text == platform.node():  # our own name: Jupyter and Ray look it up before they bind to loopback
+    # our own name too: Jupyter and Ray look it up before they bind to loopback
+    if (text := _text(host)) in ("", "localhost", "localhost.localdomain", platform.node()):
         return True
     try:
         address = ipaddress.ip_address(text.split("%")[0])
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback or (mapped or address).is_unspecified
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _audit(event: str, args: tuple) -> None:
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        address = args[1]
-        if not isinstance(address, tuple) or _is_loopback(address[0]):  # a Unix socket's address is a path
-            return
-        target = f"{address[0]}:{address[1]}"
+        place = args[1] if isinstance(args[1], tuple) else ("",)  # a Unix socket's address is a path
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        if _is_loopback(args[0]):
-            return
-        host = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
-        target = ":".join(str(part) for part in (host, *args[1:2]) if part)
+        place = args
     else:
         return
-    raise NetworkBlocked(
-        f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito.",
-        "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1.",
-        where="guarda de rede",
-    )
+    if _is_loopback(place[0]):
+        return
+    target = ":".join(str(part) for part in (_text(place[0]), *place[1:2]) if part)
+    problem = f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito."
+    remedy = "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1."
+    raise NetworkBlocked(problem, remedy, where="guarda de rede")
 
 
+@functools.cache  # a hook stays to the end of the process
 def arm_network_guard() -> None:
     """Refuse every non-loopback connection and name look-up of this process, from now to its end.
 
     An audit hook, not a patched `socket`: it cannot be imported around and holds for every library written in Python.
     """
-    global _guard_armed
     os.environ["HF_HUB_OFFLINE"] = "1"  # compiled downloaders do not pass through Python's sockets: ask them nicely
-    if not _guard_armed:
-        sys.addaudithook(_audit)
-        _guard_armed = True
+    sys.addaudithook(_audit)
 
 
-# --- progress --------------------------------------------------------------------------------------------------------
-
-
-def progress(items: Iterable[T] | None = None, desc: str = "", total: float | None = None, unit: str = "it", **more):
-    """A tqdm bar: in a notebook a widget, in a terminal a line; silent where `AFINA_PROGRESS=0`."""
-    if os.environ.get("AFINA_PROGRESS") == "0":
+def progress(
+    items: Iterable[T] | None = None,
+    desc: str = "",
+    total: float | None = None,
+    unit: str = "it",
+    disable=False,
+    **more,
+):
+    """A tqdm bar: in a notebook a widget, in a terminal a line; silent with `disable` and where `AFINA_PROGRESS=0`."""
+    disable = disable or os.environ.get("AFINA_PROGRESS") == "0"
+    if disable:
         from tqdm import tqdm
-
-        return tqdm(items, desc=desc, total=total, unit=unit, disable=True, **more)
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, **more)
-
-
-# --- the runtime -----------------------------------------------------------------------------------------------------
+    else:
+        from tqdm.auto import tqdm
+    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, disable=disable, **more)
 
 
 @dataclass(frozen=True)
@@ -153,7 +133,7 @@ class Runtime:
     root: Path
 
     @classmethod
-    def here(cls, seed: int = SEED, show: bool = True) -> Runtime:
+    def here(cls, seed: int = SEED, show: bool = True) -> "Runtime":
         """Look once, arm the guard where asked; and, for a lesson (`show`), seed every generator and print the block it opens with.
 
         With `show=False` it only looks: a function that asks where it runs must not reset its caller's random numbers.
@@ -187,26 +167,23 @@ class Runtime:
         """The dial of the course: one value for a laptop, one for a GPU, the same cell for both."""
         return gpu if self.profile == "gpu" else cpu
 
-    def seed_everything(self, seed: int | None = None) -> None:
-        """Seed Python, NumPy and PyTorch (CPU and CUDA) with `seed`, or with the runtime's own."""
+    def seed_everything(self) -> None:
+        """Seed Python, NumPy and PyTorch (CPU and CUDA) with the runtime's seed."""
         import numpy as np
         import torch
 
-        value = self.seed if seed is None else seed
-        random.seed(value)
-        np.random.seed(value)
-        torch.manual_seed(value)
+        for seeded in (random.seed, np.random.seed, torch.manual_seed):
+            seeded(self.seed)
 
     def __str__(self) -> str:
         place = {"laptop": "este computador", "colab": "Google Colab", "ci": "integração contínua (CI)"}[self.place]
         why = {"cpu": "modelos pequenos do curso, sem rede", "gpu": "modelos e passos de verdade"}[self.profile]
-        versions = " · ".join(f"{name} {version}" for name, version in versions_of(VERSIONS_SHOWN))
         rows = {
             "Onde": f"{place}, Python {platform.python_version()}",
             "Dispositivo": f"{self.device_name} ({self.precision})",
             "Perfil": f"{self.profile}: {why}",
             "Semente": str(self.seed),
-            "Versões": versions,
+            "Versões": " · ".join(map(" ".join, versions_of(("torch", "transformers", "datasets", "pandas")))),
         }
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
@@ -214,10 +191,8 @@ class Runtime:
 def versions_of(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(name, version) of each installed distribution in `names`; the ones that are absent are left out."""
     for name in names:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield name, importlib.metadata.version(name).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
 
 
 @functools.cache
@@ -226,14 +201,10 @@ def _look(seed: int) -> Runtime:
 
     has_cuda = torch.cuda.is_available()
     wanted = os.environ.get("AFINA_PROFILE", "")
-    if wanted not in ("", "cpu", "gpu"):
-        raise CourseError(f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', where="AFINA_PROFILE")
-    if wanted == "gpu" and not has_cuda:
-        raise CourseError(
-            "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui.",
-            "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU.",
-            where="AFINA_PROFILE",
-        )
+    require(wanted in ("", "cpu", "gpu"), f'o valor "{wanted}" não existe.', 'Use "cpu" ou "gpu".', "AFINA_PROFILE")
+    problem = "o perfil gpu foi pedido, mas não há GPU NVIDIA com CUDA aqui."
+    remedy = "Retire a variável para usar o perfil cpu; no Colab, escolha Ambiente de execução › T4 GPU."
+    require(has_cuda or wanted != "gpu", problem, remedy, "AFINA_PROFILE")
     profile = wanted or ("gpu" if has_cuda else "cpu")
     if profile == "gpu":
         device, device_name = "cuda", torch.cuda.get_device_name(0)

@@ -27,7 +27,7 @@ from afina.scale.job import JOBS, read_job
 
 def work(asked: dict) -> None:
     """What each worker runs: Ray Train has set RANK, WORLD_SIZE and the process group, and Accelerate takes them as they are."""
-    from afina.scale.train import JOBS, run
+    from afina.scale.train import run
 
     # a finished run that lost a worker at its very end is not done again
     if not Path(asked["job"]["out"]).exists():

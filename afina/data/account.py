@@ -1,7 +1,5 @@
 """What a run of `afina prep` read, kept and dropped: every line is in the account, and nothing is dropped in silence."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -2,12 +2,9 @@
 
     unescape_entities -> strip_tags -> keep_wanted -> fold_space
 
-A notebook applies them one by one on pandas; `clean` is all four in a row, on one text; `clean_texts` is `clean` on many
-texts at the cost of a few passes in C. Every rule but the last also works on many texts joined with NUL, which no rule
-makes, crosses or removes: that is where the speed comes from.
+`clean` is all four in a row, on one text; `clean_texts` does the same to many at the cost of a few passes in C: every rule but the
+last also works on many texts joined with NUL, which no rule makes, crosses or removes.
 """
-
-from __future__ import annotations
 
 import html
 import re

@@ -1,10 +1,8 @@
 """Fetch the real AmazonTitles-1.3MM training file: several mirrors, resumed downloads, checks, one clear error.
 
 No checksum of the real file could be verified when this was written, so none is pinned: the first download records its
-sha256 beside the file, and every later call compares. Whoever knows a checksum pins it (`Mirror.sha256`, `--sha256`).
+sha256 beside the file, and every later call compares. Whoever knows a checksum pins it (in download.toml, or by `--sha256`).
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -12,6 +10,7 @@ import re
 import shutil
 import socket
 import time
+import tomllib
 import urllib.error
 import urllib.request
 import zipfile
@@ -21,13 +20,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afina import whole
-from afina.errors import CourseError, NetworkBlocked
+from afina.errors import CourseError, NetworkBlocked, require
 from afina.ptbr import decimal
 from afina.runtime import course_root, progress
 
 
 class Mirror(NamedTuple):
-    """One place that serves the file: `name` is what to save it as; `size` in bytes and `sha256` where known."""
+    """One place that serves the file, as download.toml tells."""
 
     url: str
     name: str
@@ -35,22 +34,9 @@ class Mirror(NamedTuple):
     sha256: str = ""
 
 
-DRIVE_PAGE = "https://drive.google.com/file/d/12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK/view"
-HF_PAGE = "https://huggingface.co/datasets/lilmonteiro/amazon-titles/tree/main"
-
-# As known from public pages, read 2026-11-21 from stored copies (not tried live):
-# - Google Drive: the raw text of LF-Amazon-1.3M, from the Extreme Classification Repository. The id stands in several
-#   public loaders of that repository's data sets; they find LF-Amazon-1.3M/trn.json.gz inside LF-Amazon-1.3M.raw.zip.
-# - Hugging Face, lilmonteiro/amazon-titles (licence "cc") and rrantz/LF-Amazon-1.3M (licence "unknown"): both pages
-#   list trn.json with 1.89 GB. beTinti/AmazonTitles-1.3MM is another copy, whose file names we could not see.
-MIRRORS: tuple[Mirror, ...] = (
-    Mirror("https://huggingface.co/datasets/lilmonteiro/amazon-titles/resolve/main/trn.json", "trn.json"),
-    Mirror("https://huggingface.co/datasets/rrantz/LF-Amazon-1.3M/resolve/main/trn.json", "trn.json"),
-    Mirror(
-        "https://drive.usercontent.google.com/download?id=12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK&export=download&confirm=t",
-        "LF-Amazon-1.3M.raw.zip",
-    ),
-)
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+MIRRORS = tuple(Mirror(**entry) for entry in _TABLE["mirror"])
+DRIVE_PAGE, HF_PAGE = _TABLE["drive_page"], _TABLE["hf_page"]
 
 READY = ("trn.json.gz", "trn.json")
 _BLOCK = 1 << 20
@@ -63,12 +49,7 @@ class _MirrorFailed(Exception):
 
 
 def fetch(
-    mirrors: Sequence[Mirror] = MIRRORS,
-    folder: str | Path | None = None,
-    *,
-    timeout: float = 30,
-    tries: int = 4,
-    pause: float = 2,
+    mirrors: Sequence[Mirror] = MIRRORS, folder: str | Path | None = None, *, timeout=30.0, tries: int = 4, pause=2.0
 ) -> Path:
     """The path of `trn.json` or `trn.json.gz` in `folder` (default `data/real/`), downloaded when it is not there.
 
@@ -79,8 +60,7 @@ def fetch(
     folder = Path(folder) if folder else course_root() / "data" / "real"
     for name in READY:
         if (folder / name).is_file():
-            _compare(folder / name)
-            return folder / name
+            return _compare(folder / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         by_hand = next(iter(folder.glob("*.zip")), None)
@@ -93,11 +73,8 @@ def fetch(
             except _MirrorFailed as failure:
                 failures.append(f"  - {mirror.url}: {failure}")
     except OSError as error:
-        raise CourseError(
-            f"não consegui gravar ({error.strerror or error}).",
-            "Confira o espaço em disco e a permissão da pasta; o que já foi baixado será aproveitado.",
-            where=folder,
-        ) from error
+        remedy = "Confira o espaço em disco e a permissão da pasta; o que já foi baixado será aproveitado."
+        raise CourseError(f"não consegui gravar ({error.strerror or error}).", remedy, folder) from error
     raise CourseError(
         "nenhum espelho entregou o AmazonTitles-1.3MM.\n" + "\n".join(failures) + "\n",
         f"Se você está sem internet, siga com data/amazon_sample.json.gz, que basta para as aulas. Para ter o arquivo real, "
@@ -105,9 +82,6 @@ def fetch(
         "esse mesmo nome e rode `afina download` de novo.",
         where="afina download",
     )
-
-
-# --- one mirror ------------------------------------------------------------------------------------------------------
 
 
 def _download(mirror: Mirror, folder: Path, timeout: float, tries: int, pause: float) -> Path:
@@ -175,12 +149,9 @@ def _transfer(mirror: Mirror, partial: Path, state: Path, timeout: float) -> Non
 
 def _check_space(folder: Path, needed: int) -> None:
     free, wanted = shutil.disk_usage(folder).free, needed + _SPARE
-    if free < wanted:
-        raise CourseError(
-            f"faltam {decimal((wanted - free) / 1e9)} GB livres no disco (preciso de {decimal(wanted / 1e9)} GB).",
-            "Libere espaço ou escolha outra pasta com --folder; o que já foi baixado será aproveitado.",
-            where=folder,
-        )
+    lacking = f"faltam {decimal((wanted - free) / 1e9)} GB livres no disco (preciso de {decimal(wanted / 1e9)} GB)."
+    remedy = "Libere espaço ou escolha outra pasta com --folder; o que já foi baixado será aproveitado."
+    require(free >= wanted, lacking, remedy, folder)
 
 
 def _wrong_content(mirror: Mirror, partial: Path) -> str:
@@ -197,37 +168,25 @@ def _wrong_content(mirror: Mirror, partial: Path) -> str:
     return ""
 
 
-# --- what was downloaded ---------------------------------------------------------------------------------------------
-
-
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _record(path: Path, digest: str = "") -> Path:
-    """The file that holds the sha256 of `path`, beside it; with a digest it is written."""
-    record = path.with_name(path.name + ".sha256")
-    if digest:
-        whole.write(record, f"{digest}  {path.name}\n")
-    return record
 
 
 def _finish(path: Path, source: str) -> Path:
     """Take the training file out of a zip if it is in one, write its sha256 beside it, and return its path."""
     if path.suffix == ".zip":
         path = _unzip(path)
-    _record(path, _sha256(path))
+    whole.discard(f"{path}.sha256")  # of an older one
     print(f"{path} pronto ({decimal(path.stat().st_size / 1e9)} GB), origem: {source}.")
-    return path
+    return _compare(path)
 
 
 def _unzip(archive: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as packed:
             found = [entry for entry in packed.infolist() if Path(entry.filename).name in READY]
-            if not found:
-                raise CourseError("o zip não contém trn.json.", "Baixe LF-Amazon-1.3M.raw.zip de novo.", where=archive)
+            require(found, "o zip não contém trn.json.", "Baixe LF-Amazon-1.3M.raw.zip de novo.", archive)
             _check_space(archive.parent, found[0].file_size)
             target = archive.parent / Path(found[0].filename).name
             with packed.open(found[0]) as source, whole.new_file(target, "wb") as file:
@@ -237,14 +196,12 @@ def _unzip(archive: Path) -> Path:
     return target
 
 
-def _compare(path: Path) -> None:
-    """Check a file that was already there against the sha256 recorded when it came; record it if it came by hand."""
-    record, digest = _record(path), _sha256(path)
+def _compare(path: Path) -> Path:
+    """Check a file against the sha256 recorded beside it when it came; record it where it has just come, or came by hand."""
+    record, digest = path.with_name(path.name + ".sha256"), _sha256(path)
     if not record.exists():
-        _record(path, digest)
-    elif record.read_text(encoding="utf-8").split()[:1] != [digest]:
-        raise CourseError(
-            "o arquivo mudou desde que foi baixado (o sha256 não confere com o registrado).",
-            f"Apague {path.name} e {record.name} e rode `afina download` de novo.",
-            where=path,
-        )
+        whole.write(record, f"{digest}  {path.name}\n")
+    same = record.read_text(encoding="utf-8").split()[:1] == [digest]
+    problem = "o arquivo mudou desde que foi baixado (o sha256 não confere com o registrado)."
+    require(same, problem, f"Apague {path.name} e {record.name} e rode `afina download` de novo.", path)
+    return path

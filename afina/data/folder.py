@@ -1,7 +1,5 @@
 """The folder that `afina prep` makes: its shards, its manifest, and whether an earlier run left it ready."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -26,9 +24,6 @@ _ROW_GROUP_BYTES = 16 << 20
 _COUNTS = ("read", "kept", "dropped", "rows")
 
 
-# --- shards ----------------------------------------------------------------------------------------------------------
-
-
 class ShardWriter:
     """The shards of one split, one open at a time, of exactly `shard_rows` rows but for the last."""
 
@@ -43,11 +38,9 @@ class ShardWriter:
         while start < len(rows):
             if self._file is None:
                 self._path = self.folder / f"{self.split}-{len(self.done):05d}.jsonl"
-                self._file, self._sha256, self._rows = self._path.open("xb"), hashlib.sha256(), 0
+                self._file, self._rows = self._path.open("xb"), 0
             part = rows[start : start + self.shard_rows - self._rows]
-            data = b"\n".join(part) + b"\n"
-            self._file.write(data)
-            self._sha256.update(data)
+            self._file.write(b"\n".join(part) + b"\n")
             self._rows += len(part)
             start += len(part)
             if self._rows == self.shard_rows:
@@ -55,14 +48,9 @@ class ShardWriter:
 
     def close(self) -> None:
         if self._file is not None:
-            self.let_go()
-            self._file = None
-            self.done.append(_shard(self._path, self.split, self._rows, self._sha256.hexdigest()))
-
-    def let_go(self) -> None:
-        """Only close the file: Windows removes no folder with an open file in it."""
-        if self._file is not None:
-            self._file.close()
+            file, self._file = self._file, None
+            file.close()
+            self.done.append(_shard(self._path, self.split, self._rows))
 
 
 def to_parquet(folder: Path, shard: dict) -> dict:
@@ -79,15 +67,13 @@ def to_parquet(folder: Path, shard: dict) -> dict:
             rows = [decode_row(line) for line in block.splitlines()]
             columns = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    with target.open("rb") as file:
-        return _shard(target, shard["split"], shard["rows"], hashlib.file_digest(file, "sha256").hexdigest())
+    return _shard(target, shard["split"], shard["rows"])
 
 
-def _shard(path: Path, split: str, rows: int, sha256: str) -> dict:
+def _shard(path: Path, split: str, rows: int) -> dict:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": path.name, "split": split, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256}
-
-
-# --- the manifest ----------------------------------------------------------------------------------------------------
 
 
 def describe(files: Sequence[Path], settings: dict) -> dict:
@@ -104,12 +90,9 @@ def describe(files: Sequence[Path], settings: dict) -> dict:
 
 def _fingerprint(path: Path) -> dict:
     """Name, size and hash. A second look at the file, but it stays in the system's cache: 2 % of the time."""
-    digest, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            size += len(chunk)
-    return {"file": path.name, "bytes": size, "xxh3_128": digest.hexdigest()}
+        digest = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+    return {"file": path.name, "bytes": path.stat().st_size, "xxh3_128": digest}
 
 
 def read_manifest(folder: Path) -> dict | None:

@@ -2,17 +2,16 @@
 
     words ─▶ runs of three words ─▶ MinHash sketch, in the workers ─▶ LSH over the sketches kept so far, in the order of the input
 
-Two products are near-duplicates when the Jaccard similarity of their sets of runs is at least a threshold: shared runs over
-all runs. MinHash (Broder, 1997) keeps PERMUTATIONS numbers of a set; the share of equal ones estimates the similarity, with
-a standard error of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8. LSH cuts a sketch in bands and compares only products that
-agree on a whole band. Both are Rensa's (github.com/beowolx/rensa); only this module imports it.
+Near means a Jaccard similarity of two sets of runs, shared over all, of at least a threshold. MinHash (Broder, 1997) estimates it with
+a standard error of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8. LSH cuts a sketch in bands and compares only products that agree on a
+whole band. Both are Rensa's (github.com/beowolx/rensa); only this module imports it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rensa import RMinHash, RMinHashDeduplicator
+
+from afina.errors import require
 
 PERMUTATIONS = 128  # a sketch of 512 bytes
 BANDS = (4, 8, 16, 32, 64)
@@ -43,6 +42,9 @@ class NearDuplicates:
     """The sketches kept so far. About 2 KB of memory each at a threshold of 0.8 (benchmarks/results/data_scale.json)."""
 
     def __init__(self, threshold: float):
+        remedy = "Use de 0.5 (metade dos trechos em comum) a 1 (todos); 0.8 é um bom começo."
+        problem = f"{threshold:g} não serve como limiar de quase iguais."
+        require(0.5 <= threshold <= 1, problem, remedy, "near_duplicates")
         self._kept = RMinHashDeduplicator(threshold, PERMUTATIONS, True, bands(threshold), _SEED)
         self._asked = 0
 

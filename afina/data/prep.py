@@ -2,11 +2,9 @@
 
     file(s) ─▶ blocks of whole lines ─▶ prepare(block) in two processes ─▶ duplicates out ─▶ shards, in order ─▶ manifest
 
-`prepare` is the whole pipeline for one block. From the blocks to the rows without duplicates leads a road: the local one is here,
-another can be handed in. The folder OUT is whole or absent: what is written stands aside until nothing is left to do.
+From the blocks to the rows without duplicates leads a road: the local one is here, another can be handed in. The folder OUT is whole
+or absent: what is written stands aside until nothing is left to do.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -14,6 +12,7 @@ import glob
 import importlib.metadata
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import Counter, deque
@@ -21,22 +20,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from afina import whole
 from afina.data.account import REASONS, Broken, PrepReport, RowBatch, damage_notes
 from afina.data.folder import ShardWriter, describe, is_ready, read_manifest, report_of, to_parquet, write_manifest
+from afina.data.near import NearDuplicates
 from afina.data.reading import Damaged, read_blocks
 from afina.data.rows import Table, encode_rows, prepare, sketch_rows
 from afina.data.split import SHARES, SPLITS, assign_splits
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.ptbr import number, plural
 from afina.runtime import progress as progress_bar
-
-if TYPE_CHECKING:
-    from afina.data.near import NearDuplicates
 
 FORMATS = ("jsonl", "parquet")
 BLOCK_BYTES = 1 << 19  # fits a processor's cache: larger blocks are slower
@@ -44,14 +39,16 @@ _IN_FLIGHT = 8  # blocks between reader and writer
 _SMALL_BYTES = 8 << 20  # below this, starting two processes takes longer than the work
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
+_SAID: dict[type[OSError], tuple[str, str]] = {
+    FileNotFoundError: ("não encontrei este arquivo.", "Confira o nome e a pasta."),
+    PermissionError: ("sem permissão para ler ou gravar aqui.", "Mude as permissões ou escolha outra pasta."),
+    IsADirectoryError: ("esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."),
+}
+_SAID[NotADirectoryError] = _SAID[IsADirectoryError]
+
 # From files to batches in the order of the input: (files, shares, index of near-duplicates, folder for scratch files, notes for the
 # report). The scratch files are gone at the end.
-Road: TypeAlias = (
-    "Callable[[Sequence[Path], Sequence[float], NearDuplicates | None, Path, list[str]], Iterator[RowBatch]]"
-)
-
-
-# --- the whole run ---------------------------------------------------------------------------------------------------
+Road = Callable[[Sequence[Path], Sequence[float], NearDuplicates | None, Path, list[str]], Iterator[RowBatch]]
 
 
 def prep(
@@ -79,13 +76,17 @@ def prep(
     first one raises. Raises CourseError, also where no row at all is kept; `out` is then as it was before.
     """
     started = time.perf_counter()
-    out = Path(out)
-    _check(shard_rows, formats, workers, near_duplicates)
+    out, near = Path(out), None if near_duplicates is None else NearDuplicates(near_duplicates)
+    require(shard_rows >= 1, "um fragmento precisa de pelo menos uma linha.", "Use, por exemplo, 100000.", "shard_rows")
+    some = workers is None or workers >= 1
+    require(some, "é preciso pelo menos um processo.", "Use 1 ou mais, ou deixe o padrão.", "workers")
+    known = formats and not isinstance(formats, str) and set(formats) <= set(FORMATS)
+    require(known, f"não conheço {formats!r}.", 'Escolha entre "jsonl" e "parquet", ou os dois.', "formats")
     assign_splits((), shares)  # refuses bad shares before anything is touched
     if ray:
-        road = partial(_installed_road("ray"), ray)
+        road = partial(_ray_road(), ray)
     settings: dict = {"shard_rows": shard_rows, "formats": sorted(formats), "shares": list(shares)}
-    if near_duplicates is not None:
+    if near:
         settings["near_duplicates"] = near_duplicates
     with _explained(out):
         files = _files(inputs, out)
@@ -94,55 +95,43 @@ def prep(
         old = read_manifest(whole.mend(out))  # refuses a folder that is not ours
         if old and not force and is_ready(out, old, head, strict):
             return report_of(out, old)
-        report, near = PrepReport(str(out)), None
+        report = PrepReport(str(out))
         if interrupted:
             report.notes.append("Uma execução anterior foi interrompida: descartei o que ela deixou e comecei de novo.")
-        if near_duplicates is not None:
-            from afina.data.near import NearDuplicates
-
-            near = NearDuplicates(near_duplicates)
+        if near:
             report.dropped["near_duplicate"] = 0
         total = sum(path.stat().st_size for path in files)
         workers = workers or (1 if total < _SMALL_BYTES or road else min(2, os.cpu_count() or 1))
-        with whole.new_folder(out) as made:
-            with _worker_pool(workers) as pool:
-                way = road or partial(_local_road, pool)
-                batches = way(files, shares, near, made, report.notes)
-                shards = _write(batches, made, report, shard_rows, strict, total if progress else None)
-                if not report.kept:
-                    raise _nothing_kept(report, files)
-                report.shards = _in_formats(made, shards, formats, pool)
+        with whole.new_folder(out) as made, _worker_pool(workers) as pool:
+            batches = (road or partial(_local_road, pool))(files, shares, near, made, report.notes)
+            with progress_bar(desc="catálogo", total=total, unit="B", disable=not progress) as bar:
+                shards = _write(batches, made, report, shard_rows, strict, bar)
+            if not report.kept:
+                raise _nothing_kept(report, files)
+            report.shards = _in_formats(made, shards, formats, pool)
             report.seconds = time.perf_counter() - started
             write_manifest(made, report, head)
     return report
 
 
 def _write(
-    batches: Iterable[RowBatch], folder: Path, report: PrepReport, shard_rows: int, strict: bool, total: int | None
+    batches: Iterable[RowBatch], folder: Path, report: PrepReport, shard_rows: int, strict: bool, bar
 ) -> list[dict]:
     writers = {split: ShardWriter(folder, split, shard_rows) for split in SPLITS}
     started = time.perf_counter()
     with contextlib.ExitStack() as at_the_end:
         for writer in writers.values():
-            at_the_end.callback(writer.let_go)
-        bar = None
-        if total is not None:
-            bar = at_the_end.enter_context(progress_bar(desc="catálogo", total=total, unit="B"))
+            at_the_end.callback(writer.close)  # also on an error: Windows removes no folder with an open file in it
         for batch in batches:
             if strict and batch.broken:
-                bad = batch.broken[0]
-                raise CourseError(
-                    f"{bad.reason}.", "Corrija a linha, ou rode sem --strict.", f"{bad.file}, linha {bad.line}"
-                )
+                file, line, reason = batch.broken[0]
+                raise CourseError(f"{reason}.", "Corrija a linha, ou rode sem --strict.", f"{file}, linha {line}")
             report.count(batch)
             for split, rows in batch.rows.items():
                 writers[split].add(rows)
-            if bar is not None:
-                speed = report.read / (time.perf_counter() - started)
-                bar.set_postfix_str(f"{number(speed)} linhas/s", refresh=False)
-                bar.update(batch.moved)
-        for writer in writers.values():
-            writer.close()
+            speed = report.read / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{number(speed)} linhas/s", refresh=False)
+            bar.update(batch.moved)
     return [shard for writer in writers.values() for shard in writer.done]
 
 
@@ -166,34 +155,16 @@ def _nothing_kept(report: PrepReport, files: Sequence[Path]) -> CourseError:
     problem += f" ({', '.join(lost)})" * bool(lost)
     problem += "".join(f"; {bad.file}, linha {bad.line}: {bad.reason}" for bad in report.broken[:1])
     problem += "".join(f"; {text.removesuffix('.')}" for text in report.damaged)
-    return CourseError(
-        f"{problem}.", "Cada linha deve ser um objeto JSON com uid, title e content, em texto.", files[0]
-    )
+    remedy = "Cada linha deve ser um objeto JSON com uid, title e content, em texto."
+    return CourseError(f"{problem}.", remedy, files[0])
 
 
-def _installed_road(name: str) -> Callable[..., Iterator[RowBatch]]:
-    """A road by its name: who brings one registers it as an entry point, so that no module of an extra is named here."""
-    found = list(importlib.metadata.entry_points(group="afina.roads", name=name))
-    if not found:
-        raise CourseError(
-            "esta instalação não sabe usar um cluster.", "Instale com `pip install 'afina[cluster]'`.", f"--{name}"
-        )
+def _ray_road() -> Callable[..., Iterator[RowBatch]]:
+    """Whoever brings the cluster's road registers it as an entry point, so that no module of an extra is named here."""
+    found = list(importlib.metadata.entry_points(group="afina.roads", name="ray"))
+    remedy = "Instale com `pip install 'afina[cluster]'`."
+    require(found, "esta instalação não sabe usar um cluster.", remedy, "--ray")
     return found[0].load()
-
-
-def _check(shard_rows: int, formats: Sequence[str], workers: int | None, near_duplicates: float | None) -> None:
-    if near_duplicates is not None and not 0.5 <= near_duplicates <= 1:
-        raise CourseError(
-            f"{near_duplicates:g} não serve como limiar de quase iguais.",
-            "Use de 0.5 (metade dos trechos em comum) a 1 (todos); 0.8 é um bom começo.",
-            "near_duplicates",
-        )
-    if shard_rows < 1:
-        raise CourseError("um fragmento precisa de pelo menos uma linha.", "Use, por exemplo, 100000.", "shard_rows")
-    if workers is not None and workers < 1:
-        raise CourseError("é preciso pelo menos um processo.", "Use 1 ou mais, ou deixe o padrão.", "workers")
-    if not formats or isinstance(formats, str) or set(formats) - set(FORMATS):
-        raise CourseError(f"não conheço {formats!r}.", 'Escolha entre "jsonl" e "parquet", ou os dois.', "formats")
 
 
 def _files(inputs: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
@@ -202,8 +173,7 @@ def _files(inputs: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
     for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         matches = [Path(item)] if Path(item).exists() else [Path(name) for name in sorted(glob.glob(str(item)))]
         found += matches or [Path(item)]  # let the opening say what is wrong with a plain name
-    if not found:
-        raise CourseError("nenhum arquivo de entrada.", "Dê pelo menos um arquivo JSON Lines.", "afina prep")
+    require(found, "nenhum arquivo de entrada.", "Dê pelo menos um arquivo JSON Lines.", "afina prep")
     for path in found:
         if Path(os.path.realpath(out)) in Path(os.path.realpath(path)).parents:  # resolve() gives up on a loop of links
             raise CourseError("a entrada está dentro da pasta de saída.", "Escolha outra pasta de saída.", path)
@@ -216,41 +186,24 @@ def _explained(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        general = (f"o sistema recusou: {error.strerror or error}.", "Confira o disco e o caminho.")
+        said = _SAID.get(type(error), general)
         aside = ".afina-" in str(error.filename)  # the name that the folder has until it is whole is nobody's business
         where = error.filename if error.filename and not aside else out
         if error.errno in _NO_SPACE:
-            problem, remedy, where = "acabou o espaço em disco.", "Libere espaço ou escolha outra pasta com --out.", out
-        elif isinstance(error, FileNotFoundError):
-            problem, remedy = "não encontrei este arquivo.", "Confira o nome e a pasta."
-        elif isinstance(error, PermissionError):
-            problem, remedy = "sem permissão para ler ou gravar aqui.", "Mude as permissões ou escolha outra pasta."
-        elif isinstance(error, (IsADirectoryError, NotADirectoryError)):
-            problem, remedy = "esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."
-        else:
-            problem, remedy = f"o sistema recusou: {error.strerror or error}.", "Confira o disco e o caminho."
-        raise CourseError(problem, remedy, where) from error
+            said, where = ("acabou o espaço em disco.", "Libere espaço ou escolha outra pasta com --out."), out
+        raise CourseError(*said, where) from error
 
 
-# --- the local road: reader, two workers, duplicates out, all in file order ------------------------------------------
+def _pack(block: bytes, shares: Sequence[float], near: bool) -> tuple[Table, tuple[list, ...]]:
+    """What a worker gives back: the account, in a table that keeps no rows, and the columns of those encoded, which is smaller.
 
-
-class _Packed(NamedTuple):
-    """What a worker gives back of a block: the account, in a table that keeps no rows, and those encoded, which is smaller.
-
-    `sketches` is empty where near-duplicates may stay.
+    They are key, split, line, sum and sketch; no sketch where near-duplicates may stay.
     """
-
-    table: Table
-    lines: list[bytes]
-    sums: list[int]
-    sketches: list
-
-
-def _pack(block: bytes, shares: Sequence[float], near: bool) -> _Packed:
     table = prepare(block, shares)
-    packed = _Packed(table, *encode_rows(table), sketch_rows(table) if near else [])
+    columns = table.key, table.split, *encode_rows(table), sketch_rows(table) if near else [None] * len(table.rows)
     table.rows, table.line = [], []
-    return packed
+    return table, columns
 
 
 def _local_road(
@@ -265,12 +218,10 @@ def _local_road(
     lines_of: Counter[Path] = Counter()
     problems: dict[Path, str] = {}
     pack = partial(_pack, shares=shares, near=near is not None)
-    for path, moved, packed in _packed_in_order(_all_blocks(files, problems), pack, pool):
-        table, rows, sums, sketches = packed
+    for path, moved, (table, columns) in _packed_in_order(_all_blocks(files, problems), pack, pool):
         batch = RowBatch(read=table.read, dropped=table.dropped, moved=moved)
         batch.broken = [Broken(str(path), lines_of[path] + line, reason) for line, reason in table.broken]
         lines_of[path] += table.read
-        columns = (table.key, table.split, rows, sums, sketches or repeat(None, len(rows)))
         for key, split, row, checksum, sketch in zip(*columns, strict=True):
             if key in seen:
                 batch.dropped["duplicate"] += 1
@@ -296,11 +247,10 @@ def _all_blocks(files: Sequence[Path], problems: dict[Path, str]) -> Iterator[tu
 
 
 def _packed_in_order(
-    blocks: Iterable[tuple[Path, int, bytes]], pack: Callable[[bytes], _Packed], pool: ProcessPoolExecutor | None
-) -> Iterator[tuple[Path, int, _Packed]]:
+    blocks: Iterable[tuple[Path, int, bytes]], pack: Callable[[bytes], tuple], pool: ProcessPoolExecutor | None
+) -> Iterator[tuple[Path, int, tuple]]:
     if pool is None:
-        for path, moved, block in blocks:
-            yield path, moved, pack(block)
+        yield from ((path, moved, pack(block)) for path, moved, block in blocks)
         return
     waiting: deque = deque()
     for path, moved, block in blocks:
@@ -308,8 +258,7 @@ def _packed_in_order(
         if len(waiting) > _IN_FLIGHT:  # bounded: the reader does not run ahead of the workers
             path, moved, result = waiting.popleft()
             yield path, moved, result.result()
-    for path, moved, result in waiting:
-        yield path, moved, result.result()
+    yield from ((path, moved, result.result()) for path, moved, result in waiting)
 
 
 @contextlib.contextmanager
@@ -322,18 +271,14 @@ def _worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise CourseError(
-            "um dos processos de trabalho terminou de repente (memória cheia, talvez).",
-            'Rode de novo com workers=1; em um script seu, chame prep dentro de `if __name__ == "__main__":`.',
-            where="afina prep",
-        ) from error
+        remedy = 'Rode de novo com workers=1; em um script seu, chame prep dentro de `if __name__ == "__main__":`.'
+        problem = "um dos processos de trabalho terminou de repente (memória cheia, talvez)."
+        raise CourseError(problem, remedy, "afina prep") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_worker() -> None:
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     parent = multiprocessing.parent_process()
 

@@ -1,8 +1,6 @@
 """A file of lines, plain or gzip, as blocks of whole lines; what is damaged is told, and what is readable before it is given."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -29,13 +27,14 @@ def read_blocks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
     A file without a last newline ends in a line all the same. Raises Damaged after the last whole line that is readable.
     """
     parts: list[bytes] = []
-    held = 0
+    held, at_start = 0, True
     problem: Damaged | None = None
     with path.open("rb") as raw:
         chunks = _gunzip(raw) if is_gzip(path) else iter(partial(raw.read, _READ_BYTES * 4), b"")
         try:
-            for chunk in _without_bom(chunks):
-                parts.append(chunk)
+            for chunk in chunks:
+                parts.append(chunk.removeprefix(BOM) if at_start else chunk)
+                chunk, at_start = parts[-1], False
                 held += len(chunk)
                 if held >= size and (cut := chunk.rfind(b"\n") + 1):
                     parts[-1] = chunk[:cut]
@@ -51,13 +50,6 @@ def read_blocks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
             yield rest, raw.tell()
         if problem:
             raise problem
-
-
-def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    first = True
-    for chunk in chunks:
-        yield chunk.removeprefix(BOM) if first else chunk
-        first = False
 
 
 def _gunzip(raw: BinaryIO) -> Iterator[bytes]:

@@ -1,16 +1,15 @@
 """One block of lines of a catalogue to cleaned rows: the whole pipeline, the same at home and on a cluster."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import xxhash
 
 from afina.data.clean import clean_texts
+from afina.data.near import sketches
 from afina.data.split import SHARES, SPLITS, assign_splits
 
 
@@ -29,13 +28,13 @@ class Table:
     `key` is the 128-bit hash of title and content, `line` the place in the block, from 1. `broken` holds (line, reason).
     """
 
-    rows: list[Row]
-    split: list[str]
-    key: list[int]
-    line: list[int]
     read: int
-    dropped: Counter[str]
-    broken: list[tuple[int, str]]
+    rows: list[Row] = field(default_factory=list)
+    split: list[str] = field(default_factory=list)
+    key: list[int] = field(default_factory=list)
+    line: list[int] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    broken: list[tuple[int, str]] = field(default_factory=list)
 
 
 decode_row = msgspec.json.Decoder(Row).decode
@@ -47,35 +46,30 @@ def prepare(block: bytes, shares: Sequence[float] = SHARES) -> Table:
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    rows: list[Row] = []
-    numbers: list[int] = []
-    broken: list[tuple[int, str]] = []
-    dropped: Counter[str] = Counter()
+    table, rows, numbers = Table(len(lines)), [], []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(decode_row(line))
             numbers.append(number)
         except (ValueError, RecursionError) as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
             if line.strip():
-                broken.append((number, _in_portuguese(error)))
+                table.broken.append((number, _in_portuguese(error)))
             else:
-                dropped["blank"] += 1
-    dropped["broken"] = len(broken)
+                table.dropped["blank"] += 1
+    table.dropped["broken"] = len(table.broken)
 
     texts = clean_texts([row.title for row in rows] + [row.content for row in rows])
-    kept: list[Row] = []
-    keys: list[int] = []
-    places: list[int] = []
     digest = xxhash.xxh3_128_intdigest
     for row, number, title, content in zip(rows, numbers, texts, texts[len(rows) :], strict=False):
         if title and content:
             row.title, row.content = title, content
-            kept.append(row)
-            keys.append(digest(f"{title}\n{content}".encode()))
-            places.append(number)
+            table.rows.append(row)
+            table.key.append(digest(f"{title}\n{content}".encode()))
+            table.line.append(number)
         else:
-            dropped["empty_content" if title else "empty_title"] += 1
-    return Table(kept, assign_splits([row.title for row in kept], shares), keys, places, len(lines), dropped, broken)
+            table.dropped["empty_content" if title else "empty_title"] += 1
+    table.split = assign_splits([row.title for row in table.rows], shares)
+    return table
 
 
 def encode_rows(table: Table) -> tuple[list[bytes], list[int]]:
@@ -88,8 +82,6 @@ def encode_rows(table: Table) -> tuple[list[bytes], list[int]]:
 
 def sketch_rows(table: Table) -> list:
     """The MinHash sketch of each kept row: title and content."""
-    from afina.data.near import sketches
-
     return sketches([f"{row.title} {row.content}" for row in table.rows])
 
 

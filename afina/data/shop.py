@@ -1,7 +1,5 @@
 """The course's shop: chance with a seed, and products as titles with what they say."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -47,10 +45,5 @@ def shop_products(seed: int, split: str = "train") -> Iterator[tuple[str, Produc
         title = clean(raw)
         as_written = draw.chance(0.3)
         if assign_splits([title]) == [split]:
-            if as_written:
-                yield raw, product
-            else:
-                yield (
-                    title,
-                    product._replace(**{name: clean(getattr(product, name)) for name in ("brand", "size", "series")}),
-                )
+            cleaned = {name: clean(getattr(product, name)) for name in ("brand", "size", "series")}
+            yield (raw, product) if as_written else (title, product._replace(**cleaned))

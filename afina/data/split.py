@@ -3,15 +3,13 @@
 The same title never sits in two splits, adding rows never moves old ones, and every engine and machine agrees.
 """
 
-from __future__ import annotations
-
 from bisect import bisect
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import xxhash
 
-from afina.errors import CourseError
+from afina.errors import require
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.90, 0.05, 0.05)
@@ -22,17 +20,11 @@ def assign_splits(titles: Iterable[str], shares: Sequence[float] = SHARES) -> li
 
     `shares` are those of train, validation and test; CourseError if they are not three parts of one.
     """
-    train, validation = _bounds(shares)
-    digest = xxhash.xxh3_64_intdigest
-    return [SPLITS[bisect((train, validation), digest(title.casefold().encode()))] for title in titles]
-
-
-def _bounds(shares: Sequence[float]) -> list[int]:
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise CourseError(
-            f"as partes {', '.join(f'{share:g}' for share in shares)} não servem.",
-            "Dê três números não negativos que somem 1: treino, validação e teste, como 0.90, 0.05, 0.05.",
-            where="divisão",
-        )
+    bad = len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9
+    problem = f"as partes {', '.join(f'{share:g}' for share in shares)} não servem."
+    remedy = "Dê três números não negativos que somem 1: treino, validação e teste, como 0.90, 0.05, 0.05."
+    require(not bad, problem, remedy, "divisão")
     # The last bound is the ring's end: whatever rounding leaves over belongs to the last split.
-    return [round(total * 2**64) for total in accumulate(shares)][:-1]
+    bounds = [round(total * 2**64) for total in accumulate(shares)][:-1]
+    digest = xxhash.xxh3_64_intdigest
+    return [SPLITS[bisect(bounds, digest(title.casefold().encode()))] for title in titles]

@@ -1,15 +1,13 @@
 """A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size.
 
-Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same
-bytes on every machine and Python, constant memory, and the prefix property: the first n lines of any size are the same.
+Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same bytes on every
+machine and Python, constant memory, and the prefix property: the first n lines of any size are the same. All brands are invented.
 
-The description follows from the title: it says again its brand, item, colour, material, size and series, and names the
-category and department of the item. `product_at` gives those attributes for a line, `parse_title` reads them from a
-title, so that a model trained on the pair can be judged attribute by attribute. All brands are invented.
+The description says again what its title says, and names the item's category and department. `product_at` gives those attributes for
+a line, `parse_title` reads them from a title: a model trained on the pair can be judged attribute by attribute.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -24,10 +22,12 @@ from typing import NamedTuple
 import orjson
 
 from afina.data.lexicon import LEXICON
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import SEED, progress
 from afina.whole import new_file
 
+_WORDS = LEXICON["en"]
+_LAYOUTS, _COLORS = _WORDS["title_layouts"], _WORDS["colors"]
 REAL_LINES = 2_248_619  # data points of the training split, Extreme Classification Repository
 SAMPLE_LINES = 20_000
 
@@ -78,45 +78,34 @@ class _Tables(NamedTuple):
     brands: list[str]
     series: list[str]
     items: list[_Item]
-    layouts: list[tuple[str, str]]
-    colors: list[str]
     lines: dict[str, dict[str, list[str]]]  # kind of sentence -> attribute value -> its wordings
 
 
 @functools.cache
 def _tables() -> _Tables:
-    lexicon = LEXICON["en"]
-    made_up = [head + tail for head in lexicon["brand_heads"] for tail in lexicon["brand_tails"]]
-    codes = [f"{code}-{n}" for code in lexicon["series_code"] for n in range(104, 1000, 37)]
+    made_up = [head + tail for head in _WORDS["brand_heads"] for tail in _WORDS["brand_tails"]]
     items: list[_Item] = []
-    materials: set[str] = set()
-    sizes: set[str] = set()
-    category_number = 0
-    for department, categories in lexicon["departments"].items():
-        for category, entry in categories.items():
-            category_number += 1
-            materials.update(entry["materials"])
-            sizes.update(lexicon["sizes"][entry["size"]])
-            for name in entry["items"]:
-                places = [t.format(department=department, category=category, item=name) for t in lexicon["place_lines"]]
-                labels = _label_lists(len(items), category_number)
-                row = (entry["materials"], lexicon["sizes"][entry["size"]], entry["uses"], places, labels)
-                items.append(_Item(name, category, department, *row))
-    series = lexicon["series"] + codes
-    values = {"color": lexicon["colors"], "material": sorted(materials), "size": sorted(sizes), "series": series}
+    every = [(shelf, *entry) for shelf, categories in _WORDS["departments"].items() for entry in categories.items()]
+    for number, (department, category, entry) in enumerate(every, 1):
+        for name in entry["items"]:
+            places = [t.format(department=department, category=category, item=name) for t in _WORDS["place_lines"]]
+            labels = _label_lists(len(items), number)
+            row = (entry["materials"], _WORDS["sizes"][entry["size"]], entry["uses"], places, labels)
+            items.append(_Item(name, category, department, *row))
+    series = _WORDS["series"] + [f"{code}-{n}" for code in _WORDS["series_code"] for n in range(104, 1000, 37)]
+    materials = sorted({material for item in items for material in item.materials})
+    sizes = sorted({size for item in items for size in item.sizes})
+    values = {"color": _COLORS, "material": materials, "size": sizes, "series": series}
     lines = {
-        kind: {v: [_capital(t.format(v)) for t in lexicon[f"{kind}_lines"]] for v in values[kind]} for kind in values
+        kind: {v: [_capital(t.format(v)) for t in _WORDS[f"{kind}_lines"]] for v in values[kind]} for kind in values
     }
-    lines["care"] = {v: [t.format(v) for t in lexicon["care_lines"]] for v in materials}
-    layouts = [(template, slots) for template, slots in lexicon["title_layouts"]]
-    return _Tables(made_up + lexicon["brands"] * 2, series, items, layouts, lexicon["colors"], lines)
+    lines["care"] = {v: [t.format(v) for t in _WORDS["care_lines"]] for v in materials}
+    return _Tables(made_up + _WORDS["brands"] * 2, series, items, lines)
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
-
-# --- one line --------------------------------------------------------------------------------------------------------
 
 _pack = struct.Struct("<QQ").pack
 _unpack = struct.Struct("<16I").unpack
@@ -142,21 +131,17 @@ def _source(seed: int, index: int, r: tuple[int, ...]) -> tuple[int, tuple[int, 
     return index, r
 
 
-def _product(r: tuple[int, ...]) -> tuple[Product, str, _Item]:
-    t = _tables()
-    item = t.items[r[0] % len(t.items)]
-    template, slots = t.layouts[r[2] % len(t.layouts)]
-    product = Product(
-        t.brands[r[1] % len(t.brands)],
-        item.name,
-        item.category,
-        item.department,
-        t.colors[r[3] % len(t.colors)] if "c" in slots else "",
-        item.materials[r[4] % len(item.materials)] if "m" in slots else "",
-        item.sizes[r[5] % len(item.sizes)] if "s" in slots else "",
-        t.series[r[6] % len(t.series)] if "e" in slots else "",
-    )
-    return product, template, item
+def _product(r: tuple[int, ...]) -> tuple[Product, int, _Item]:
+    """What a line shows: the product, its layout and its item."""
+    t, layout = _tables(), r[2] % len(_LAYOUTS)
+    item, slots = t.items[r[0] % len(t.items)], _LAYOUTS[layout][1]
+    color = _COLORS[r[3] % len(_COLORS)] if "c" in slots else ""
+    material = item.materials[r[4] % len(item.materials)] if "m" in slots else ""
+    size = item.sizes[r[5] % len(item.sizes)] if "s" in slots else ""
+    series = t.series[r[6] % len(t.series)] if "e" in slots else ""
+    brand = t.brands[r[1] % len(t.brands)]
+    product = Product(brand, item.name, item.category, item.department, color, material, size, series)
+    return product, layout, item
 
 
 def product_at(index: int, seed: int = SEED) -> Product:
@@ -167,29 +152,18 @@ def product_at(index: int, seed: int = SEED) -> Product:
 
 def clean_title(product: Product, layout: int) -> str:
     """The product's title in layout 0 to 9, before any dirt. The layout must use no attribute that is missing."""
-    return _title(product, _tables().layouts[layout][0])
-
-
-def _title(p: Product, template: str) -> str:
-    return template.format(
-        brand=p.brand,
-        Item=p.item.title(),
-        Color=p.color.title(),
-        Material=p.material.title(),
-        Size=p.size.capitalize(),
-        series=p.series,
-    )
+    p, template = product, _LAYOUTS[layout][0]
+    item, color, material, size = p.item.title(), p.color.title(), p.material.title(), p.size.capitalize()
+    return template.format(brand=p.brand, series=p.series, Item=item, Color=color, Material=material, Size=size)
 
 
 def _sentences(p: Product, item: _Item, r: tuple[int, ...]) -> list[str]:
     """The description, sentence by sentence. Its length is one of four steps; attributes of the title always come."""
-    lexicon, lines, n = LEXICON["en"], _tables().lines, r[8]
+    lines, intros, closings, n = _tables().lines, _WORDS["intros"], _WORDS["closings"], r[8]
     what = " ".join(filter(None, (p.size, p.color, p.material, p.item)))
     a_item = ("an " if p.item[0] in "aeio" else "a ") + p.item
-    intros, closings = lexicon["intros"], lexicon["closings"]
-    first = intros[r[7] % len(intros)].format(
-        brand=p.brand, what=what, item=p.item, a_item=a_item, A_item=_capital(a_item)
-    )
+    intro = intros[r[7] % len(intros)]
+    out = [intro.format(brand=p.brand, what=what, item=p.item, a_item=a_item, A_item=_capital(a_item))]
     length = n % 4
     parts = {
         "c": [lines["color"][p.color][n // 4 % 4]] if p.color else [],
@@ -199,7 +173,6 @@ def _sentences(p: Product, item: _Item, r: tuple[int, ...]) -> list[str]:
         "p": [item.places[n // 512 % 4]],
         "u": [item.uses[(n // 2_048 + k) % 4] for k in range(length + 1)],
     }
-    out = [first]
     for key in _ORDERS[n // 8_192 % len(_ORDERS)]:
         out += parts[key]
     if length > 1 and p.material:
@@ -212,20 +185,19 @@ def _sentences(p: Product, item: _Item, r: tuple[int, ...]) -> list[str]:
 # --- the dirt of the real file ---------------------------------------------------------------------------------------
 
 _EMOJI = (" ☕", " ✨", " 👍🏽", " ❤️", " ™", " ®")
-_NAMED = {"é": "&eacute;", "É": "&Eacute;", "ñ": "&ntilde;", "ü": "&uuml;", "ø": "&oslash;", "á": "&aacute;"}
+_NAMED = {"é": "&eacute;", "É": "&Eacute;", "ñ": "&ntilde;", "ü": "&uuml;", "ø": "&oslash;", "á": "&aacute;"}.items()
 
 
 def _escape(text: str) -> str:
     text = text.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&#39;")
     if not text.isascii():
-        for letter, entity in _NAMED.items():
+        for letter, entity in _NAMED:
             text = text.replace(letter, entity)
     return text
 
 
 def _tagged(sentences: list[str], n: int) -> str:
-    escaped = [_escape(s) for s in sentences]
-    kind = n % 4
+    escaped, kind = [_escape(s) for s in sentences], n % 4
     if kind == 0:
         return "<p>" + "</p><p>".join(escaped) + "</p>"
     if kind == 1:
@@ -275,17 +247,15 @@ def _broken(line: bytes, other: bytes, n: int) -> bytes:
 
 def _line(seed: int, index: int, r: tuple[int, ...]) -> bytes:
     index, r = _source(seed, index, r)
-    product, template, item = _product(r)
+    product, layout, item = _product(r)
     empty = r[11] % 10_000 < _EMPTY_CONTENT
-    title, content = _dirty(_title(product, template), [""] if empty else _sentences(product, item, r), r[9])
-    if empty:
-        content = ""
+    title, content = _dirty(clean_title(product, layout), [""] if empty else _sentences(product, item, r), r[9])
     if r[12] % 10_000 < _EMPTY_TITLE:
         title = ""
     return b'{"uid": "B0%08X", "title": %b, "content": %b, "target_ind": %b}\n' % (
         (index * 2_654_435_761 + seed) % 2**32,  # an odd factor: no two indices share a uid
         orjson.dumps(title),
-        orjson.dumps(content),
+        orjson.dumps("" if empty else content),
         item.labels[r[10] % _LABEL_LISTS],
     )
 
@@ -305,9 +275,6 @@ def catalogue_lines(n: int, seed: int = SEED, start: int = 0) -> Iterator[bytes]
         yield line
 
 
-# --- back from a title -----------------------------------------------------------------------------------------------
-
-
 def _plain(text: str) -> str:
     """Lower case, no entities or tags, only letters, digits and single spaces: equal before and after cleaning."""
     text = html.unescape(html.unescape(text))
@@ -318,14 +285,8 @@ def _plain(text: str) -> str:
 @functools.cache
 def _patterns() -> dict[str, tuple[re.Pattern, dict[str, str]]]:
     t = _tables()
-    values = {
-        "brand": set(t.brands),
-        "item": {item.name for item in t.items},
-        "color": set(t.colors),
-        "material": set(t.lines["material"]),
-        "size": set(t.lines["size"]),
-        "series": set(t.series),
-    }
+    values = {"brand": set(t.brands), "item": {item.name for item in t.items}}
+    values |= {kind: set(t.lines[kind]) for kind in ("color", "material", "size", "series")}
     patterns = {}
     for kind, words in values.items():
         plain = {_plain(word): word for word in words}
@@ -349,30 +310,21 @@ def parse_title(title: str) -> Product | None:
     return Product(category=item.category, department=item.department, **found)
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
 def write_lines(path: Path, lines: Iterable[bytes]) -> Path:
     """Write a file, whole or not at all; gzip without name or date where it ends in .gz. CourseError where it cannot."""
     try:
         with new_file(path, "wb") as file:
-            if path.suffix == ".gz":
-                with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-                    packed.writelines(lines)
-            else:
-                file.writelines(lines)
+            zipped = path.suffix == ".gz"
+            with gzip.GzipFile("", "wb", 6, file, mtime=0) if zipped else contextlib.nullcontext(file) as lines_out:
+                lines_out.writelines(lines)
     except OSError as error:
-        raise CourseError(
-            f"não consegui gravar ({error.strerror or error}).",
-            "Confira o espaço em disco e a permissão da pasta, ou escolha outro destino.",
-            where=path,
-        ) from error
+        remedy = "Confira o espaço em disco e a permissão da pasta, ou escolha outro destino."
+        raise CourseError(f"não consegui gravar ({error.strerror or error}).", remedy, path) from error
     return path
 
 
 def write_catalogue(path: str | Path, n: int = REAL_LINES, seed: int = SEED, start: int = 0) -> Path:
     """Write `n` lines from line `start` on to `path`, compressed where it ends in .gz. CourseError where it cannot."""
-    if n < 1:
-        raise CourseError(f"não dá para gerar {n} linhas.", "Use um número a partir de 1.", where="--lines")
+    require(n >= 1, f"não dá para gerar {n} linhas.", "Use um número a partir de 1.", "--lines")
     path = Path(path)
     return write_lines(path, progress(catalogue_lines(n, seed, start), desc=path.name, total=n, unit=" linhas"))

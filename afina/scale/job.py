@@ -1,14 +1,13 @@
 """What `afina train` is asked to do: lesson 09, 13 or 14 with the settings of a YAML file."""
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import yaml
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import SEED
 
 
@@ -76,44 +75,41 @@ Job = GPTJob | BertJob | SftJob
 _LEAST = {"max_steps": -1} | dict.fromkeys(
     ("warmup", "warmup_steps", "seed", "examples", "dropout", "learning_rate", "epochs"), 0
 )
-_NAMES = {"int": "um inteiro", "float": "um número", "bool": "true ou false", "str": "um texto"}
+_NAMES: dict[type, str] = {int: "um inteiro", float: "um número", bool: "true ou false", str: "um texto"}
 
 
 def read_job(kind: str, path: str | Path | None = None) -> Job:
     """The job that a YAML file asks for; what it leaves out is as in the lesson. CourseError names every bad key at once."""
-    kinds = {field.name: str(field.type) for field in fields(JOBS[kind])}
     if path is None:
         return JOBS[kind]()
-    path = Path(path)
-    if not path.is_file():
-        raise CourseError("não há este arquivo.", f"O do curso é train/{kind}.yaml.", where=path)
+    require(Path(path).is_file(), "não há este arquivo.", f"O do curso é train/{kind}.yaml.", path)
+    remedy = 'Escreva uma chave por linha, como "steps: 400".'
     try:
-        asked = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        asked = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
-        where = f"{path}, linha {place.line + 1}" if place else path
-        raise CourseError("não é YAML.", 'Escreva uma chave por linha, como "steps: 400".', where=where) from error
-    if not isinstance(asked, dict):
-        raise CourseError("não há chaves neste arquivo.", 'Escreva uma por linha, como "steps: 400".', where=path)
+        raise CourseError("não é YAML.", remedy, f"{path}, linha {place.line + 1}" if place else path) from error
+    require(isinstance(asked, dict), "não há chaves neste arquivo.", remedy, path)
+    kinds = get_type_hints(JOBS[kind])
     given = {key: _typed(value, kinds[key]) for key, value in asked.items() if key in kinds}
-    if problems := [said for key, value in asked.items() if (said := _problem(key, value, kinds.get(key), given))]:
-        raise CourseError("; ".join(problems) + ".", f"As chaves de {kind} são {', '.join(kinds)}.", where=path)
+    said = [_problem(key, value, kinds.get(key), given.get(key)) for key, value in asked.items()]
+    problems = "; ".join(filter(None, said))
+    require(not problems, f"{problems}.", f"As chaves de {kind} são {', '.join(kinds)}.", path)
     return JOBS[kind](**given)
 
 
-def _problem(key: str, value: object, kind: str | None, given: dict) -> str:
+def _problem(key: str, value: object, kind: type | None, given) -> str:
     if kind is None:
         return f'a chave "{key}" não existe'
-    if given[key] is None:
+    if given is None:
         return f"{key} é {value!r}, e precisa ser {_NAMES[kind]}"
     least = _LEAST.get(key, 1)
-    return f"{key} é {value!r}, e começa em {least}" if kind in ("int", "float") and given[key] < least else ""
+    return f"{key} é {value!r}, e começa em {least}" if kind in (int, float) and given < least else ""
 
 
-def _typed(value: object, kind: str) -> object:
+def _typed(value: object, kind: type) -> object:
     """`value` as `kind`, or None. YAML reads 5e-3 as text; whoever writes it means the number."""
-    if kind == "float" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    if kind == "float" and type(value) is int:
-        return float(value)
-    return value if type(value).__name__ == kind else None
+    written = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+    if kind is float and (type(value) is int or written):
+        return float(str(value))
+    return value if type(value) is kind else None

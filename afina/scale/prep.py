@@ -3,49 +3,41 @@
     byte ranges of whole lines ─▶ prepare in every worker ─▶ rows, where they are ───────────────▶ in order to the writer
                                                           └▶ keys, across the network ─▶ first places ─┘
 
-Daft and Ray (extra `[cluster]`) are imported when a cluster is asked for; `prep` finds `ray_road` by its entry point. The
-workers read the input themselves: it must lie in a folder that they share, and `afina[cluster]` must be installed on them.
-gzip cannot be read from the middle, so it is packed again beside the output first, a range at a time, in Zstandard: smaller,
-and quick to open. To find duplicates only keys travel between workers, 24 bytes a row; a row travels once, to the one
-writer, in order, so the shards are the local road's, byte for byte. The writer holds 8 bytes a row, the places that stay.
+The workers read the input themselves: it must lie in a folder that they share, and `afina[cluster]` must be installed on them.
+gzip cannot be read from the middle, so it is packed again beside the output first, a range at a time, in Zstandard. To find
+duplicates only keys travel between workers, 24 bytes a row; a row travels once, to the one writer, in order, so the shards are the
+local road's, byte for byte. The writer holds 8 bytes a row, the places that stay.
 """
-
-from __future__ import annotations
 
 import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from afina.data.account import Broken, RowBatch, damage_notes
+from afina.data.near import NearDuplicates
 from afina.data.reading import BOM, Damaged, is_gzip, read_blocks
 from afina.data.rows import encode_rows, prepare, sketch_rows
-from afina.errors import CourseError
-
-if TYPE_CHECKING:
-    from afina.data.near import NearDuplicates
+from afina.errors import CourseError, require
 
 RANGE_BYTES = 32 << 20  # a task costs a tenth of a second whatever its size, and several times its range in memory
 KEY_PARTS = 32  # each sends a piece to each; as many parts as ranges would make that the square of the input
 ATTEMPTS = 3
-_PLACE = ("range", "path", "start", "length", "text")
 _LINE_BITS = 32  # a row's place in the input: the number of its range, then the line in that range
-# What a worker returns. A kept row has no `reason`. An entry of the account has one, with its count in `sum`; for a
-# broken line that is 1, and `row` says why.
+# What a worker returns: kept rows, and for each range one without a key, whose `row` is the pickled account.
 _COLUMNS = {
     "place": pa.int64(),
     "key": pa.large_binary(),
     "split": pa.large_string(),
     "row": pa.large_binary(),
     "sum": pa.uint64(),
-    "reason": pa.large_string(),
     "sketch": pa.large_binary(),  # pickled; only where near-duplicates are asked for
 }
 # Neither calls home; `afina prep` has a progress bar of its own.
@@ -104,12 +96,8 @@ def ray_road(
                 yield RowBatch(dropped=Counter(duplicate=kept - handed))
                 return
             except ray.exceptions.RayError as error:
-                if attempt == ATTEMPTS:
-                    raise CourseError(
-                        f"o cluster falhou {ATTEMPTS} vezes ({type(error).__name__}).",
-                        "Confira os nós com `ray status`, ou rode sem --ray.",
-                        where=address,
-                    ) from error
+                problem = f"o cluster falhou {ATTEMPTS} vezes ({type(error).__name__})."
+                require(attempt < ATTEMPTS, problem, "Confira os nós com `ray status`, ou rode sem --ray.", address)
                 notes.append(f"O cluster perdeu um trabalhador ({type(error).__name__}): refiz a consulta inteira.")
     finally:
         for path in scratch.glob("ranges-*.zst"):
@@ -124,16 +112,14 @@ def _connect(address: str) -> ModuleType:
         import daft
         import ray
     except ImportError as error:
-        raise CourseError(
-            f"falta {error.name} para usar um cluster.", "Instale com `pip install 'afina[cluster]'`.", "--ray"
-        ) from error
+        remedy = "Instale com `pip install 'afina[cluster]'`."
+        raise CourseError(f"falta {error.name} para usar um cluster.", remedy, "--ray") from error
     try:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except ConnectionError as error:
-        raise CourseError(
-            "não encontrei um cluster Ray aqui.", "Inicie um com `ray start --head`, ou rode sem --ray.", where=address
-        ) from error
+        remedy = "Inicie um com `ray start --head`, ou rode sem --ray."
+        raise CourseError("não encontrei um cluster Ray aqui.", remedy, address) from error
     daft.set_runner_ray(noop_if_initialized=True)
     return ray
 
@@ -170,14 +156,12 @@ def _ask(ranges: list[_Range], shares: Sequence[float], near: bool) -> tuple[lis
     import daft
     from daft import col
 
-    columns = {name: [getattr(each, name) for each in ranges] for name in ("start", "length", "text")}
-    columns |= {"range": list(range(len(ranges))), "path": [str(each.path) for each in ranges]}
-    frame = daft.from_pydict(columns).into_partitions(len(ranges))
-    found = frame.select(_prepare_on_worker(shares, near)(*map(col, _PLACE)).alias("found")).explode("found")
+    frame = daft.from_pydict({"range": [pickle.dumps(each) for each in enumerate(ranges)]}).into_partitions(len(ranges))
+    found = frame.select(_prepare_on_worker(shares, near)(col("range")).alias("found")).explode("found")
     lines = found.select(*(col("found")[name].alias(name) for name in _COLUMNS)).collect()
-    entries = lines.where(col("reason").not_null()).select("place", "row", "sum", "reason").to_pylist()
+    entries = lines.where(col("key").is_null()).select("place", "row").to_pylist()
     entries.sort(key=lambda entry: entry["place"])
-    rows = lines.where(col("reason").is_null())
+    rows = lines.where(col("key").not_null())
     keys = rows.select("key", "place").into_partitions(min(KEY_PARTS, len(ranges)))
     firsts = keys.groupby("key").agg(col("place").min()).select("place").to_arrow()
     places = np.sort(firsts.column("place").to_numpy())
@@ -204,55 +188,41 @@ def _prepare_on_worker(shares: Sequence[float], near: bool):
     schema = {name: DataType.from_arrow_type(kind) for name, kind in _COLUMNS.items()}
 
     @daft.func.batch(return_dtype=DataType.list(DataType.struct(schema)), batch_size=1)
-    def clean_ranges(number, path, start, length, text):
-        places = zip(*(column.to_pylist() for column in (number, path, start, length, text)), strict=True)
-        structs = [_clean_range(*place, shares=shares, near=near) for place in places]
+    def clean_ranges(pickled):
+        structs = [_clean_range(*pickle.loads(each), shares=shares, near=near) for each in pickled.to_pylist()]
         offsets = pa.array(accumulate(map(len, structs), initial=0), pa.int64())
         return pa.LargeListArray.from_arrays(offsets, pa.concat_arrays(structs))
 
     return clean_ranges
 
 
-def _clean_range(
-    number: int, path: str, start: int, length: int, text: int, shares: Sequence[float], near: bool
-) -> pa.StructArray:
-    with open(path, "rb") as file:
-        file.seek(start)
-        block = file.read(length)
-    if text:
-        block = pa.decompress(block, decompressed_size=text, codec="zstd", asbytes=True)
+def _clean_range(number: int, piece: _Range, shares: Sequence[float], near: bool) -> pa.StructArray:
+    with piece.path.open("rb") as file:
+        file.seek(piece.start)
+        block = file.read(piece.length)
+    if piece.text:
+        block = pa.decompress(block, decompressed_size=piece.text, codec="zstd", asbytes=True)
     table = prepare(block, shares)
     base = number << _LINE_BITS
-    encoded, sums = encode_rows(table)
     keys = [key.to_bytes(16, "big") for key in table.key]
-    sketches = [pickle.dumps(sketch) for sketch in sketch_rows(table)] if near else repeat(None, len(keys))
-    columns = (table.line, keys, table.split, encoded, sums, sketches)
-    lines = [(base + line, *rest, None, sketch) for line, *rest, sketch in zip(*columns, strict=True)]
-    counts = {"read": table.read, "kept": len(table.rows)} | table.dropped
-    lines += [(base, None, None, None, count, reason, None) for reason, count in counts.items()]
-    lines += [(base + line, None, None, why.encode(), 1, "broken line", None) for line, why in table.broken]
-    arrays = [pa.array(values, kind) for values, kind in zip(zip(*lines, strict=True), _COLUMNS.values(), strict=True)]
-    return pa.StructArray.from_arrays(arrays, list(_COLUMNS))
+    sketches = [pickle.dumps(sketch) for sketch in sketch_rows(table)] if near else [None] * len(keys)
+    columns = ([base + line for line in table.line], keys, table.split, *encode_rows(table), sketches)
+    account = pickle.dumps((table.read, len(keys), table.dropped, table.broken))
+    ends = (base, None, None, account, None, None)
+    values = zip(columns, ends, _COLUMNS.values(), strict=True)
+    return pa.StructArray.from_arrays([pa.array([*rows, end], kind) for rows, end, kind in values], list(_COLUMNS))
 
 
 def _account(entries: list[dict], ranges: list[_Range], problems: dict[Path, str]) -> tuple[RowBatch, int]:
     """The account of all ranges as one batch without rows, with line numbers counted from the start of each file."""
     batch, kept = RowBatch(), 0
     lines: Counter[Path] = Counter()
-    base: dict[int, int] = {}
-    for entry in entries:  # sorted by place, so that the counts of a range come before its broken lines
-        number, line = divmod(entry["place"], 1 << _LINE_BITS)
-        source = ranges[number].source
-        match entry["reason"]:
-            case "broken line":
-                batch.broken.append(Broken(str(source), base[number] + line, entry["row"].decode()))
-            case "read":
-                base[number] = lines[source]
-                lines[source] += entry["sum"]
-                batch.read += entry["sum"]
-            case "kept":
-                kept += entry["sum"]
-            case reason:
-                batch.dropped[reason] += entry["sum"]
+    for entry in entries:  # sorted by place
+        source = ranges[entry["place"] >> _LINE_BITS].source
+        read, kept_here, dropped, broken = pickle.loads(entry["row"])
+        batch.broken += [Broken(str(source), lines[source] + line, why) for line, why in broken]
+        batch.dropped.update(dropped)
+        batch.read, kept = batch.read + read, kept + kept_here
+        lines[source] += read
     batch.damaged = damage_notes(problems, lines)
     return batch, kept

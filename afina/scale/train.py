@@ -3,20 +3,15 @@
     afina train gpt --config train/gpt.yaml
     accelerate launch --config_file train/accelerate/processes.yaml -m afina.cli train gpt --config train/gpt.yaml
 
-`batch_size` is that of all processes together: however many share it, the examples of a step and so the losses are the same.
-While it runs, checkpoints lie in `<out>.partial/`; killed, the same command goes on from the last whole one. `out` appears whole
-at the end, with `training.json`: what was asked, in how many processes, each loss.
-
-Sources: https://huggingface.co/docs/accelerate (launching, FSDP, DeepSpeed, checkpointing).
+`batch_size` is that of all processes together, and so are the losses. Checkpoints lie in `<out>.partial/`: killed, the same command
+goes on from the last whole one. `out` appears at the end, with `training.json`: what was asked, in how many processes, each loss.
 """
-
-from __future__ import annotations
 
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -24,7 +19,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
 from afina import compat, whole
-from afina.errors import CourseError
+from afina.errors import require
 from afina.gpt.loader import read_documents
 from afina.gpt.model import GPT, GPTConfig, next_token_loss
 from afina.gpt.tokenizer import load_tokenizer, save_tokenizer
@@ -38,29 +33,16 @@ KEPT = 2  # checkpoints
 FSDP_WRAPS = ["Block"]  # what FSDP wraps one by one in our GPT
 
 
-def _place(name: str) -> Path | str:
+def _place(name: str) -> str:
     """A file or folder here or in the course; else the name as it is, which may be a model's on the hub."""
-    for path in (Path(name), course_root() / name):
-        if path.exists():
-            return path
-    return name
-
-
-def _file(name: str) -> Path:
-    return Path(_place(name))
+    return next((str(path) for path in (Path(name), course_root() / name) if path.exists()), name)
 
 
 def _share(name: str, total: int, processes: int) -> int:
-    if total % processes:
-        raise CourseError(
-            f"{name} é {total}, e {processes} processos não o dividem em partes iguais.",
-            f"Use um múltiplo de {processes}: ele é o total de todos os processos.",
-            where="afina train",
-        )
+    problem = f"{name} é {total}, e {processes} processos não o dividem em partes iguais."
+    remedy = f"Use um múltiplo de {processes}: ele é o total de todos os processos."
+    require(total % processes == 0, problem, remedy, "afina train")
     return total // processes
-
-
-# --- one run ---------------------------------------------------------------------------------------------------------
 
 
 def run(kind: str, job: Job, force: bool = False) -> Path:
@@ -73,32 +55,27 @@ def run(kind: str, job: Job, force: bool = False) -> Path:
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     state = PartialState(cpu=on_cpu)
     if os.path.lexists(whole.mend(out)):
-        if not force:
-            raise CourseError("este treino já terminou.", "Use outro out, ou --force para refazê-lo.", where=out)
-        if not (out / "training.json").is_file():
-            raise CourseError("isto não é um treino, e não vou apagá-lo.", "Use outro out.", where=out)
+        require(force, "este treino já terminou.", "Use outro out, ou --force para refazê-lo.", out)
+        ours_too = (out / "training.json").is_file()
+        require(ours_too, "isto não é um treino, e não vou apagá-lo.", "Use outro out.", out)
     asked = {"kind": kind} | asdict(job)
+    road, last_part = _ROADS[kind]
     try:
         with state.main_process_first():
             if state.is_main_process:
                 _open(work, asked)
+                _whole_checkpoints(work / "checkpoints", last_part)
         state.wait_for_everyone()
         start = time.perf_counter()
-        report = _ROADS[kind](job, work, state)
+        report = road(job, work, state)
         if state.is_main_process:
-            seconds = time.perf_counter() - start
-            about = {
-                "job": asked,
-                "processes": state.num_processes,
-                "threads": torch.get_num_threads(),
-                "device": state.device.type,
-                **report,
-                "seconds": round(seconds, 2),
-            }
+            seconds, processes = time.perf_counter() - start, state.num_processes
+            machine = {"processes": processes, "threads": torch.get_num_threads(), "device": state.device.type}
+            about = {"job": asked} | machine | report | {"seconds": round(seconds, 2)}
             whole.write(work / "model" / "training.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
             whole.put(work / "model", out)
             whole.discard(work)
-            _say(state, f"pronto em {seconds:.0f} s, {state.num_processes} processo(s): {out}")
+            print(f"pronto em {seconds:.0f} s, {processes} processo(s): {out}", flush=True)
         state.wait_for_everyone()
     finally:
         if ours and torch.distributed.is_initialized():
@@ -112,26 +89,13 @@ def _open(work: Path, asked: dict) -> None:
     if not os.path.lexists(work):
         with whole.new_folder(work) as aside:
             whole.write(aside / note.name, json.dumps(asked, indent=1) + "\n")
-        return
-    if not note.is_file():
-        raise CourseError(
-            "os pontos salvos ficariam aqui, e já há outra coisa com este nome.",
-            "Tire-a daqui, ou use outro out.",
-            where=work,
-        )
+    problem = "os pontos salvos ficariam aqui, e já há outra coisa com este nome."
+    require(note.is_file(), problem, "Tire-a daqui, ou use outro out.", work)
     begun = json.loads(note.read_text(encoding="utf-8"))
-    if other := [name for name, value in asked.items() if begun.get(name) != value]:
-        was = ", ".join(f"{name} era {begun.get(name)!r}, agora é {asked[name]!r}" for name in other)
-        raise CourseError(
-            f"há pontos salvos de outra corrida: {was}.",
-            "Volte à configuração dela, apague a pasta para começar de novo, ou use outro out.",
-            where=work,
-        )
-
-
-def _say(state: PartialState, text: str) -> None:
-    if state.is_main_process:
-        print(text, flush=True)
+    changed = [f"{key} era {begun.get(key)!r}, agora é {asked[key]!r}" for key in asked if begun.get(key) != asked[key]]
+    problem = f"há pontos salvos de outra corrida: {', '.join(changed)}."
+    remedy = "Volte à configuração dela, apague a pasta para começar de novo, ou use outro out."
+    require(not changed, problem, remedy, work)
 
 
 def _whole_checkpoints(folder: Path, last_part: str) -> list[Path]:
@@ -147,26 +111,19 @@ def _whole_checkpoints(folder: Path, last_part: str) -> list[Path]:
     return good
 
 
-# --- lesson 09 -------------------------------------------------------------------------------------------------------
-
-
 def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
     precision = {"fp32": "no"}.get(Runtime.here(show=False).precision, Runtime.here(show=False).precision)
     accelerator = Accelerator(cpu=state.device.type == "cpu", mixed_precision=precision)
-    tokenizer = load_tokenizer(_file(job.tokenizer))
-    rows = windows(tokenizer, read_documents(_file(job.corpus)), job.context)
-    held_out = windows(tokenizer, read_documents(_file(job.validation)), job.context)
-    if len(held_out) < job.validation_rows or len(rows) < job.batch_size:
-        raise CourseError(
-            f"há {len(rows)} janelas de treino e {len(held_out)} de validação: poucas.",
-            "Dê mais texto, ou diminua context, batch_size ou validation_rows.",
-            where=job.corpus,
-        )
+    tokenizer = load_tokenizer(Path(_place(job.tokenizer)))
+    texts = [read_documents(Path(_place(name))) for name in (job.corpus, job.validation)]
+    rows, held_out = (windows(tokenizer, documents, job.context) for documents in texts)
+    problem = f"há {len(rows)} janelas de treino e {len(held_out)} de validação: poucas."
+    enough = len(held_out) >= job.validation_rows and len(rows) >= job.batch_size
+    require(enough, problem, "Dê mais texto, ou diminua context, batch_size ou validation_rows.", job.corpus)
     share = _share("batch_size", job.batch_size, state.num_processes)
     measured = _share("validation_rows", job.validation_rows, state.num_processes)
     my_held_out = [held_out[n] for n in range(state.process_index * measured, (state.process_index + 1) * measured)]
-    warmup, every = job.warmup, job.save_every
-    recipe = Recipe(job.steps, job.batch_size, job.learning_rate, warmup, evaluate_every=every, seed=job.seed)
+    recipe = Recipe(job.steps, job.batch_size, job.learning_rate, job.warmup, seed=job.seed)
     torch.manual_seed(job.seed)
     config = GPTConfig(len(tokenizer), job.context, job.d_model, job.n_heads, job.n_layers, job.dropout)
     model = GPT(config)
@@ -174,7 +131,10 @@ def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
     if accelerator.distributed_type == DistributedType.DEEPSPEED:  # it reads the batch from a loader, and we have none
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
-    diary = _resume(accelerator, work)
+    found, diary = _whole_checkpoints(work / "checkpoints", "diary.json"), []
+    if found:  # model and optimizer as they were then
+        accelerator.load_state(str(found[-1]))
+        diary = json.loads((found[-1] / "diary.json").read_text(encoding="utf-8"))
     begun = len(diary)
     mine = slice(state.process_index * share, (state.process_index + 1) * share)
     for entry in _steps(accelerator, model, optimizer, rows, recipe, begun, mine):
@@ -183,8 +143,9 @@ def _gpt(job: GPTJob, work: Path, state: PartialState) -> dict:
             loss = torch.tensor(evaluate(accelerator.unwrap_model(model), my_held_out), device=state.device)
             entry["validation_loss"] = accelerator.reduce(loss, "mean").item()
             _save(accelerator, work, diary)
-            losses = f"perda {decimal(entry['loss'])}, validação {decimal(entry['validation_loss'])}"
-            _say(state, f"passo {entry['step']} de {job.steps}: {losses}")
+            if state.is_main_process:
+                losses = f"perda {decimal(entry['loss'])}, validação {decimal(entry['validation_loss'])}"
+                print(f"passo {entry['step']} de {job.steps}: {losses}", flush=True)
     weights = accelerator.get_state_dict(model)  # whole, also where FSDP cut them
     if state.is_main_process:
         one = GPT(config)
@@ -232,19 +193,6 @@ def _save(accelerator: Accelerator, work: Path, diary: list[dict]) -> None:
             whole.discard(old)
 
 
-def _resume(accelerator: Accelerator, work: Path) -> list[dict]:
-    """The diary of the steps done, with model and optimizer as they were then."""
-    with PartialState().main_process_first():
-        found = _whole_checkpoints(work / "checkpoints", "diary.json")
-    if not found:
-        return []
-    accelerator.load_state(str(found[-1]))
-    return json.loads((found[-1] / "diary.json").read_text(encoding="utf-8"))
-
-
-# --- lessons 13 and 14 -----------------------------------------------------------------------------------------------
-
-
 def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
     from transformers import BertTokenizerFast
 
@@ -262,7 +210,7 @@ def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
         learning_rate=job.learning_rate,
         sampling="random",  # grouping by length would group the part of each process: another order for each number of them
         seed=job.seed,
-        checkpoints=_trainer_folder(work, state),
+        checkpoints=work / "checkpoints",
         save_to=work / "model",
         callbacks=[bert.Teller()],
         per_device_train_batch_size=_share("batch_size", job.batch_size, state.num_processes),
@@ -277,43 +225,18 @@ def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
 def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
     from afina.tune import bert, sft
 
-    if job.load_in_4bit and os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        raise CourseError(
-            "o FSDP reparte pesos de 16 ou 32 bits, e load_in_4bit os guarda em 4.",
-            "Use load_in_4bit: false, ou train/accelerate/processes.yaml.",
-            where="afina train sft",
-        )
-    model, tokenizer = sft.load_for_sft(
-        _place(job.model),
-        job.max_seq_length,
-        job.load_in_4bit,
-        sft.LoraSettings(job.rank, job.alpha, modules_to_save=("embed_tokens",) if job.train_embeddings else ()),
-        seed=job.seed,
-    )
-    same = (
-        "epochs",
-        "max_steps",
-        "accumulation",
-        "learning_rate",
-        "warmup_steps",
-        "max_seq_length",
-        "save_every",
-        "seed",
-    )
-    settings = sft.TrainSettings(
-        **{name: getattr(job, name) for name in same},
-        batch_size=_share("batch_size", job.batch_size, state.num_processes),
-        sampling="random",
-    )
-    trained = sft.train(
-        model,
-        tokenizer,
-        _asked(job, work, state, tokenizer),
-        settings,
-        checkpoints=_trainer_folder(work, state),
-        save_to=work / "model",
-        callbacks=[bert.Teller()],
-    )
+    four_bits_cut = job.load_in_4bit and os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    problem = "o FSDP reparte pesos de 16 ou 32 bits, e load_in_4bit os guarda em 4."
+    remedy = "Use load_in_4bit: false, ou train/accelerate/processes.yaml."
+    require(not four_bits_cut, problem, remedy, "afina train sft")
+    lora = sft.LoraSettings(job.rank, job.alpha, modules_to_save=("embed_tokens",) if job.train_embeddings else ())
+    places: dict = {"checkpoints": work / "checkpoints", "save_to": work / "model", "callbacks": [bert.Teller()]}
+    model, tokenizer = sft.load_for_sft(_place(job.model), job.max_seq_length, job.load_in_4bit, lora, seed=job.seed)
+    share = _share("batch_size", job.batch_size, state.num_processes)
+    known = {field.name for field in fields(sft.TrainSettings)} & asdict(job).keys()
+    given = {name: getattr(job, name) for name in known} | {"batch_size": share, "sampling": "random"}
+    rows, settings = _asked(job, work, state, tokenizer), sft.TrainSettings(**given)
+    trained = sft.train(model, tokenizer, rows, settings, **places)
     return {"losses": trained.losses, "resumed_after": trained.resumed_after, "rows": str(trained.prepared)}
 
 
@@ -322,7 +245,7 @@ def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict
     from afina.data.prep import prep
     from afina.tune import sft
 
-    place = _file(job.data)
+    place = Path(_place(job.data))
     if place.suffix != ".jsonl":
         with state.main_process_first():  # the others find it done
             prep(place, work / "catalogue", shard_rows=10_000_000, formats=["jsonl"], progress=False)
@@ -338,12 +261,8 @@ def _asked(job: SftJob, work: Path, state: PartialState, tokenizer) -> list[dict
     return fitting
 
 
-def _trainer_folder(work: Path, state: PartialState) -> Path:
-    """Where Trainer keeps its checkpoints, without those that a kill cut off."""
-    folder = work / "checkpoints"
-    with state.main_process_first():
-        _whole_checkpoints(folder, "trainer_state.json")
-    return folder
-
-
-_ROADS: dict[str, Callable[..., dict]] = {"gpt": _gpt, "bert": _bert, "sft": _sft}
+_ROADS: dict[str, tuple[Callable[..., dict], str]] = {  # each with the part of a checkpoint that is written last
+    "gpt": (_gpt, "diary.json"),
+    "bert": (_bert, "trainer_state.json"),
+    "sft": (_sft, "trainer_state.json"),
+}

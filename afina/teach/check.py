@@ -1,7 +1,5 @@
 """Check cells: those of "Sua vez" in a lesson (`check`, which never raises) and those of a graded task (`expect`, which does)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from json import dumps, loads  # bound now: a student's cell may replace what `json` holds

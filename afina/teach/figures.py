@@ -1,7 +1,5 @@
 """Pictures of the course: one palette that colour-blind readers can tell apart, one way to show a figure with its description."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -12,6 +10,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import display
+from matplotlib import rc_params_from_file
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -24,21 +23,9 @@ PAPER, MIST = "#FFFFFF", "#E8EDF1"
 # Darker sisters, on which white text reads at any size (contrast above 4.5). SLATE is also the colour of reference lines.
 SLATE, FOREST, RUST, PLUM = "#5B6B78", "#006B3F", "#B54A00", "#5C2D7A"
 
-_IN_INK = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "text.color")
 STYLE = {
-    **dict.fromkeys(_IN_INK, INK),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use"), True),
+    **rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False),
     "axes.prop_cycle": plt.cycler(color=PALETTE),
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "grid.color": MIST,
-    "font.size": 11,
-    "lines.linewidth": 2.2,
-    "lines.markersize": 6,
-    "svg.hashsalt": "afina",
 }
 WIDTH = 7.6  # inches: fills the text column of JupyterLab and of the HTML page
 DPI = 144
@@ -55,7 +42,7 @@ def figure(height: float = 3.4, columns: int = 1, rows: int = 1, **subplots: Any
     return plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
 
 
-def show(fig: Figure | Diagram, alt: str = "") -> None:
+def show(fig: "Figure | Diagram", alt: str = "") -> None:
     """Show a figure with its alternative text and close it; or a diagram, which brings its own.
 
     `alt` says in one or two Portuguese sentences what a person who cannot see the picture needs to know.
@@ -94,8 +81,7 @@ def few_colours(png: bytes, colours: int = 128) -> bytes:
     return small.getvalue()
 
 
-# --- diagrams: drawn as workshop/diagrams/NAME.svg, from which `python -m workshop.pictures` makes what is shown here ----------
-
+# Diagrams are drawn as workshop/diagrams/NAME.svg, from which `python -m workshop.pictures` makes what is shown here.
 _FOLDER = Path(__file__).parent / "diagrams"
 _ALTS: dict[str, str] = json.loads((_FOLDER / "alt.json").read_text(encoding="utf-8"))
 
@@ -127,9 +113,6 @@ job_states, JOB_STATES_ALT = _diagram("job_states")
 bedrock_parts, BEDROCK_PARTS_ALT = _diagram("bedrock_parts")
 
 
-# --- drawn from numbers ----------------------------------------------------------------------------------------------
-
-
 def heat_map(matrix: list[list[float]], labels: list[str], title: str, xlabel: str = "", ylabel: str = "") -> Figure:
     """A square matrix of shares (0 to 1) with its numbers written in the cells and `labels` on both sides."""
     fig, ax = figure(height=2.9)
@@ -137,8 +120,7 @@ def heat_map(matrix: list[list[float]], labels: list[str], title: str, xlabel: s
     ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
     for row, shares in enumerate(matrix):
         for column, share in enumerate(shares):
-            ink = "white" if share > 0.5 else INK
-            ax.text(column, row, decimal(share), ha="center", va="center", color=ink)
+            ax.text(column, row, decimal(share), ha="center", va="center", color="white" if share > 0.5 else INK)
     ax.set(xticks=range(len(labels)), xticklabels=labels, yticks=range(len(labels)), yticklabels=labels)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.grid(visible=False)

@@ -2,11 +2,8 @@
 
 A quiz is `data/quizzes/NAME.json`, a list of items: question, kind ("one" or "many" right answers), options with `text`,
 `correct` and `why`, and the lesson and cell that teach it. Texts are plain, with `code` and *emphasis* marked as in Markdown.
-The interactive side is drawn and judged by jupyterquiz (MIT), whose scripts are put into the output itself; ours adds the
-score and the keyboard. Nothing is fetched, and the output is the same on every run.
+jupyterquiz (MIT) draws and judges; its scripts are put into the output itself, and ours adds the score and the keyboard.
 """
-
-from __future__ import annotations
 
 import html
 import json
@@ -17,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import course_root
 
 _OPTION_KEYS = {"text": str, "correct": bool, "why": str}
@@ -33,14 +30,13 @@ def names() -> list[str]:
 def load_quiz(name: str) -> list[dict[str, Any]]:
     """The items of a quiz, checked. CourseError names the file, the item (from 1) and the field that is wrong."""
     path = course_root() / "data" / "quizzes" / f"{name}.json"
-    if not path.is_file():
-        raise CourseError(f'não há um quiz "{name}".', f"Os que há: {', '.join(names())}.", where="quiz")
+    require(path.is_file(), f'não há um quiz "{name}".', f"Os que há: {', '.join(names())}.", "quiz")
     try:
         items = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CourseError(f"o JSON não se lê ({error}).", "Corrija o arquivo.", where=path.name) from error
-    if not isinstance(items, list) or not items:
-        raise CourseError("esperava uma lista de perguntas.", "Veja outro quiz como exemplo.", where=path.name)
+    some = isinstance(items, list) and items
+    require(some, "esperava uma lista de perguntas.", "Veja outro quiz como exemplo.", path.name)
     for number, item in enumerate(items, 1):
         _check_item(item, f"{path.name}, item {number}")
     return items
@@ -48,25 +44,22 @@ def load_quiz(name: str) -> list[dict[str, Any]]:
 
 def _check_item(item: Any, where: str) -> None:
     _check_keys(item, _ITEM_KEYS, where)
-    if item["kind"] not in ("one", "many"):
-        raise CourseError(f'"kind" é {item["kind"]!r}.', 'Use "one" ou "many".', where=where)
-    if not 2 <= len(item["options"]) <= 5:
-        raise CourseError(f"há {len(item['options'])} opções.", "Use de 2 a 5.", where=where)
-    for number, option in enumerate(item["options"], 1):
+    options, kind = item["options"], item["kind"]
+    require(kind in ("one", "many"), f'"kind" é {kind!r}.', 'Use "one" ou "many".', where)
+    require(2 <= len(options) <= 5, f"há {len(options)} opções.", "Use de 2 a 5.", where)
+    for number, option in enumerate(options, 1):
         _check_keys(option, _OPTION_KEYS, f"{where}, opção {number}")
-    right = sum(option["correct"] for option in item["options"])
-    if right < 1 or (right > 1) != (item["kind"] == "many"):
-        raise CourseError(
-            f"{right} opções certas não combinam com {item['kind']!r}.", "Confira as opções.", where=where
-        )
+    right = sum(option["correct"] for option in options)
+    fits = right > 1 if kind == "many" else right == 1
+    require(fits, f"{right} opções certas não combinam com {kind!r}.", "Confira as opções.", where)
 
 
 def _check_keys(value: Any, keys: Mapping[str, type], where: str) -> None:
-    if not isinstance(value, dict) or set(value) != set(keys):
-        raise CourseError(f"os campos devem ser {', '.join(keys)}.", "Confira os nomes.", where=where)
+    same = isinstance(value, dict) and set(value) == set(keys)
+    require(same, f"os campos devem ser {', '.join(keys)}.", "Confira os nomes.", where)
     for key, kind in keys.items():
-        if not isinstance(value[key], kind) or value[key] == "":
-            raise CourseError(f'"{key}" está vazio ou não é do tipo certo.', "Preencha-o.", where=where)
+        filled = isinstance(value[key], kind) and value[key] != ""
+        require(filled, f'"{key}" está vazio ou não é do tipo certo.', "Preencha-o.", where)
 
 
 def quiz(name: str) -> None:
@@ -74,18 +67,10 @@ def quiz(name: str) -> None:
     from IPython.display import display  # not needed to build a page, and jupyterquiz neither
 
     package = resources.files("jupyterquiz")
-    library = "".join(
-        (package / "js" / part).read_text(encoding="utf-8") for part in ("helpers.js", "multiple_choice.js")
-    )
+    scripts = (package / "js" / part for part in ("helpers.js", "multiple_choice.js"))
+    library = "".join(script.read_text(encoding="utf-8") for script in scripts)
     items = [
-        {
-            "question": question(item),
-            "type": "multiple_choice",
-            "answers": [
-                {"answer": as_html(o["text"]), "correct": o["correct"], "feedback": as_html(o["why"])}
-                for o in item["options"]
-            ],
-        }
+        {"question": question(item), "type": "multiple_choice", "answers": list(map(_answer, item["options"]))}
         for item in load_quiz(name)
     ]
     data = json.dumps(items, ensure_ascii=False).replace("</", "<\\/")  # "</script>" would end the script
@@ -96,6 +81,10 @@ def quiz(name: str) -> None:
     box = f'<div class="afina-quiz" data-quiz="{name}" lang="pt-BR">{fallback}</div>'
     page = f"{box}\n<style>\n{style}</style>\n<script>\n{script}\n</script>"
     display({"text/html": page, "text/plain": fallback}, raw=True)
+
+
+def _answer(option: dict[str, Any]) -> dict[str, Any]:
+    return {"answer": as_html(option["text"]), "correct": option["correct"], "feedback": as_html(option["why"])}
 
 
 def _quiet(script: str) -> str:
