@@ -12,6 +12,7 @@ import inspect
 import io
 import re
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,24 +22,7 @@ from afina.errors import CourseError
 from afina.runtime import course_root
 
 Verb = Callable[..., int]
-GROUPS = {
-    "jobs": "o que os jobs criaram e quanto custa (list); apaga na ordem certa (clean)",
-    "feedback": "as opiniões da página: mostra (list), e exporta para treino (export)",
-}
-
-# The names that a package goes by when it is missing, and the extra that brings it.
-EXTRAS = {
-    "train": (
-        *("torch", "transformers", "tokenizers", "safetensors", "peft", "trl", "datasets", "accelerate"),
-        *("bitsandbytes", "gguf", "sacrebleu", "yaml"),
-    ),
-    "cloud": ("openai", "boto3", "botocore", "moto", "flask", "flask_cors", "werkzeug"),
-    "serve": ("starlette", "uvicorn"),
-    "cluster": ("ray", "daft"),
-    "gpu": ("unsloth", "unsloth_zoo", "triton"),
-}  # fmt: skip
-# What only the repository's own environment has: `afina course` and `afina grade` ask for it.
-REPOSITORY = ("workshop", "nbformat", "nbclient", "nbconvert", "jupytext", "rich", "jinja2", "psutil")
+_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 class argument:
@@ -55,32 +39,8 @@ class option(argument):
         super().__init__(text, metavar, *names)
 
 
-# typer's own words, in help and in errors: (pattern, ours)
-_HELP = (
-    (r"^Usage: ", "uso: "), (r"\[OPTIONS\]", "[opções]"), (r"^Arguments:", "Argumentos:"), (r"^Options:", "Opções:"),
-    (r"\[default:", "[padrão:"), (r"\[required\]", "[obrigatório]"), (r"Show this message and exit\.?", "mostra esta ajuda"),
-    (r"\{([^{}|]+)\}", r"\1"), (r" <[^<>\n]*>", ""), (r"; required\]", "; obrigatório]"),
-)  # fmt: skip
-_WRONG = (
-    (r"Missing argument '?\[?([^'\]]+?)(?:\.\.\.)?'?\..*", r"falta \1."),
-    (r"Missing option '([^']+)'\..*", r"falta a opção \1."),
-    (r"No such option:? '?([^'\s]+)'?\.?", r"não conheço a opção \1."),
-    (r"\(Possible options: ([^)]*)\)", r"Parecidas: \1."), (r"Did you mean:? ([^?]*)\?", r"Seria \1?"),
-    (r"Got unexpected extra arguments? ?\(s?\)? ?\(([^)]*)\)", r"há argumentos a mais: \1."),
-    (r"Got unexpected extra arguments? \(([^)]*)\)", r"há argumentos a mais: \1."),
-    (r"Option '([^']+)' requires an argument\.?", r"a opção \1 pede um valor."),
-    (r"Option '([^']+)' does not take a value\.?", r"a opção \1 não leva valor."),
-    (r"Invalid value for '([^']+)':", r"\1:"),
-    (r"Input should be a valid integer.*|'?[^']*'? is not a valid integer.*", "esperava um número inteiro."),
-    (r"Input should be a valid number.*|'?[^']*'? is not a valid float.*", "esperava um número, com ponto: 0.8."),
-    (r"(?:Value error, )?[Ii]nput should be (.+)|Value error, use (.+)", r"use \1\2."),
-    (r"(?:Value error, )?'[^']*' is not one of (.+)", r"use \1"),
-    (r"(?<=') or (?=')", " ou "),
-)  # fmt: skip
-
-
-def _in_portuguese(text: str, words: tuple[tuple[str, str], ...]) -> str:
-    for pattern, ours in words:
+def _in_portuguese(text: str, kind: str) -> str:
+    for pattern, ours in _WORDS["typer"][kind]:
         text = re.sub(pattern, ours, text, flags=re.MULTILINE)
     return text
 
@@ -109,7 +69,7 @@ def _typed(verb: Verb) -> Verb:
 
 
 def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
-    return GROUPS[name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
+    return _WORDS["groups"][name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
 
 
 def verb_list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
@@ -128,7 +88,7 @@ def run_verb(verb: Verb, prog: str, argv: list[str]) -> int:
     if {"-h", "--help"} & set(argv):
         with contextlib.redirect_stdout(io.StringIO()) as shown:
             command.main(["--help"], prog_name=prog, standalone_mode=False)
-        print(_in_portuguese(shown.getvalue(), _HELP).rstrip())
+        print(_in_portuguese(shown.getvalue(), "help").rstrip())
         return 0
     if any("\0" in word for word in argv):  # no shell can type it, and every part of the system refuses it otherwise
         raise CourseError("há um caractere nulo em um dos argumentos.", "Confira os nomes.", prog)
@@ -137,7 +97,7 @@ def run_verb(verb: Verb, prog: str, argv: list[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        raise CourseError(_in_portuguese(error.format_message(), _WRONG), f"Veja `{prog} --help`.") from error
+        raise CourseError(_in_portuguese(error.format_message(), "wrong"), f"Veja `{prog} --help`.") from error
     return call()  # out of typer's hands, which has its own way with Ctrl+C and closed pipes
 
 
@@ -167,25 +127,19 @@ def need(verb: str, *modules: str) -> None:
 def missing(module: str, where: str = "") -> CourseError:
     """The one sentence for a package that is not installed: which extra brings it."""
     top = module.partition(".")[0]
-    extra = next((name for name, modules in EXTRAS.items() if top in modules), "")
-    if top in REPOSITORY:
-        return CourseError(
-            f"falta o pacote {top}.", "Este comando pede o ambiente do curso: rode `make setup` no repositório.", where
-        )
+    extra = next((name for name, modules in _WORDS["extras"].items() if top in modules), "")
+    if extra == "repository":
+        remedy = "Este comando pede o ambiente do curso: rode `make setup` no repositório."
+        return CourseError(f"falta o pacote {top}.", remedy, where)
     remedy = f'Instale com: pip install "afina[{extra}]"' if extra else f"Instale com: pip install {top}"
     return CourseError(f"falta o pacote {top}.", f"{remedy} (no repositório, `make setup` instala tudo).", where)
 
 
 def _refused(error: OSError) -> str:
     """What the system said, with the file it said it of."""
-    reasons = {
-        errno.ENOENT: "não existe.", errno.EACCES: "sem permissão.", errno.EPERM: "sem permissão.",
-        errno.EISDIR: "é uma pasta, e esperava um arquivo.", errno.ENOTDIR: "esperava uma pasta, e há um arquivo no caminho.",
-        errno.ENOSPC: "o disco está cheio.", errno.ENAMETOOLONG: "o nome é longo demais.", errno.EROFS: "o disco é só para leitura.",
-        errno.EEXIST: "já existe.", errno.EMFILE: "há arquivos abertos demais.", errno.EADDRINUSE: "a porta está ocupada.",
-    }  # fmt: skip
+    reason = _WORDS["system"].get(errno.errorcode.get(error.errno or 0, ""))
     place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{reasons.get(error.errno or 0, f'o sistema recusou ({error.strerror or error}).')}"
+    return place + (reason or f"o sistema recusou ({error.strerror or error}).")
 
 
 def told(error: Exception) -> str:

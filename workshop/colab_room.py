@@ -4,8 +4,8 @@
     python -m workshop.colab_room --python python3.13 --cells 0 00 14    # these lessons, every cell
     python -m workshop.colab_room --python python3.12 --no-torch      # only the installation: nothing that needs torch
 
-The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list (workshop/colab/) and git's
-address of the course leads to a copy of this repository's HEAD. The setup cell's bytes are the committed ones. What is proved:
+The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list
+(workshop/colab_packages/) and git's address of the course leads to a copy of this repository's HEAD. The setup cell's bytes are the committed ones. What is proved:
 nothing preinstalled changes version but what the cell says; `pip check` has no new complaint; torch and numpy stay; every file of
 data/ and models/ arrives whole; the lesson runs on in the same kernel. What cannot be: a GPU, Unsloth, Google's own kernel.
 
@@ -232,9 +232,9 @@ def main() -> int:
     if python is None:
         sys.exit(f"there is no {args.python} on the path")
     version, real = which_python(args.system, python)
-    packages = root / "workshop" / "colab" / f"python-{version}.txt"
+    packages = root / "workshop" / "colab_packages" / f"python-{version}.txt"
     if not packages.exists():
-        sys.exit(f"Colab has no image with Python {version} that we know: workshop/colab/ holds 3.12 and 3.13")
+        sys.exit(f"Colab has no image with Python {version} that we know: workshop/colab_packages/ holds 3.12 and 3.13")
     where = Path(args.system).name  # each Linux has its own: a virtual environment leads to the Python that made it
     base = root / "build" / "colab" / f"python-{version}{'-' * bool(where)}{where}{'-no-torch' * args.no_torch}"
     prepare_python(base, args.system, real, packages, "" if args.no_torch else args.torch)
@@ -262,7 +262,7 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
     (user / "gitconfig").write_text(
         f'[url "file:///vm/user/course.git"]\n\tinsteadOf = {REPOSITORY}\n[safe]\n\tdirectory = *\n', encoding="utf-8"
     )
-    shutil.copy(course_root() / "afina" / "colab.py", user)
+    shutil.copy(course_root() / "workshop" / "colab.py", user)
     spec = home / "share" / "kernels" / "colab"
     spec.mkdir(parents=True)
     argv = machine.argv(PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -281,7 +281,7 @@ def visit(home: Path, base: Path, chosen: list[Path], args: argparse.Namespace) 
         machine.run(
             "/usr/bin/git", "clone", "-q", "--depth=1", f"--branch={BRANCH}", REPOSITORY, "/content/afina", check=True
         )
-        said = machine.output(PYTHON, "/content/afina/afina/colab.py")
+        said = machine.output(PYTHON, "/content/afina/workshop/colab.py")
         print(f"setup without torch {time.monotonic() - start:6.1f} s")
     for path in [] if args.no_torch else chosen:
         setup, rest, printed, error = opened(machine, path, args.cells)

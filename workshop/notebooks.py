@@ -52,7 +52,7 @@ if "COLAB_RELEASE_TAG" in os.environ:  # on Colab, fetch the course; elsewhere i
     url, folder = "{REPOSITORY}", "/content/afina"
     if not os.path.exists(folder):
         subprocess.run(["git", "clone", "--depth=1", "--branch={BRANCH}", url, folder], check=True)
-    subprocess.run([sys.executable, f"{{folder}}/afina/colab.py"], check=True)
+    subprocess.run([sys.executable, f"{{folder}}/workshop/colab.py"], check=True)
     os.chdir(f"{{folder}}/notebooks")
     sys.path.insert(0, folder)
 

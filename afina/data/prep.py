@@ -42,9 +42,12 @@ _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _SAID: dict[type[OSError], tuple[str, str]] = {
     FileNotFoundError: ("não encontrei este arquivo.", "Confira o nome e a pasta."),
     PermissionError: ("sem permissão para ler ou gravar aqui.", "Mude as permissões ou escolha outra pasta."),
-    IsADirectoryError: ("esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."),
+    **dict.fromkeys(
+        (IsADirectoryError, NotADirectoryError),
+        ("esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."),
+    ),
 }
-_SAID[NotADirectoryError] = _SAID[IsADirectoryError]
+
 
 # From files to batches in the order of the input: (files, shares, index of near-duplicates, folder for scratch files, notes for the
 # report). The scratch files are gone at the end.

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from afina import cli, colab
+from afina import cli
 from afina.runtime import course_root
+from workshop import colab
 from workshop.notebooks import BRANCH, REPOSITORY, SETUP
 from workshop.tasks import tasks
 
@@ -44,7 +45,7 @@ class Colab:
         course = home / "course"
         for name, text in {
             "afina/__init__.py": "",
-            "afina/colab.py": (ROOT / "afina" / "colab.py").read_text(encoding="utf-8"),
+            "workshop/colab.py": (ROOT / "workshop" / "colab.py").read_text(encoding="utf-8"),
             "afina/runtime.py": "class Runtime:\n    @classmethod\n    def here(cls):\n        print('started')\n",
             "requirements-gpu.txt": GPU_FILE,
             "notebooks/aula.txt": "",
@@ -160,7 +161,9 @@ def test_a_gpu_is_one_that_the_driver_lists(program, has, tmp_path, monkeypatch)
 
 def test_the_lists_of_what_colab_has_are_exact_and_hold_no_torch():
     for version in ("3.12", "3.13"):
-        lines = (ROOT / "workshop" / "colab" / f"python-{version}.txt").read_text(encoding="utf-8").splitlines()
+        lines = (
+            (ROOT / "workshop" / "colab_packages" / f"python-{version}.txt").read_text(encoding="utf-8").splitlines()
+        )
         pins = [line for line in lines if not line.startswith("#")]
         assert len(pins) > 300 and all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in pins)
         assert not {"torch", "torchvision", "torchaudio"} & {pin.split("==")[0] for pin in pins}
