@@ -5,7 +5,8 @@
     python -m workshop.colab_room --python python3.12 --no-torch      # only the installation: nothing that needs torch
 
 The machine is a mount namespace in which /content is empty, Python has the packages that Colab's images list
-(workshop/colab_packages/) and git's address of the course leads to a copy of this repository's HEAD. The setup cell's bytes are the committed ones. What is proved:
+(workshop/colab_packages/) and git's address of the course leads to a copy of this repository's HEAD. The setup cell's bytes
+are the committed ones. What is proved:
 nothing preinstalled changes version but what the cell says; `pip check` has no new complaint; torch and numpy stay; every file of
 data/ and models/ arrives whole; the lesson runs on in the same kernel. What cannot be: a GPU, Unsloth, Google's own kernel.
 
