@@ -43,7 +43,7 @@ class Child:
             if "error" in self.told:
                 raise CourseError(*self.told["error"])
             if not self.told:
-                code, said = self.process.wait(PATIENCE), self.read_log().strip().splitlines()
+                code, said = self.process.wait(PATIENCE), self.log().strip().splitlines()
                 reason = said[-1] if said else f"código {code}, sem explicação"
                 raise CourseError(f"{what} {failed} ({reason}).", "Confira a instalação com `afina doctor`.", where)
         except BaseException:
@@ -56,7 +56,7 @@ class Child:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def read_log(self) -> str:
+    def log(self) -> str:
         """What the child wrote to its standard error."""
         self._log.seek(0)
         return self._log.read()

@@ -3,8 +3,6 @@
 No torch here: whoever only asks loads none.
 """
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,9 +70,14 @@ class PromptBuilder:
         Refused (code "context_length_exceeded") where nothing would be left of the context for an answer; `too_long` says so.
         """
         plain = [{**message, "content": self._tame(message["content"])} for message in messages]
+
+        def check(fits: bool, tokens: object) -> None:
+            if not fits:
+                raise Refused(too_long.format(tokens=tokens, context=self.context), "context_length_exceeded")
+
+        # what is sure to be too long is not read to the end to say so
         size = sum(len(message["content"]) for message in plain)
-        if size > self.context * self._longest:  # sure to be too long: it is not read to the end to say so
-            raise Refused(too_long.format(tokens=f"{self.context}+", context=self.context), "context_length_exceeded")
+        check(size <= self.context * self._longest, f"{self.context}+")
         begin = self.tokenizer.bos_token or ""
         if self.tokenizer.chat_template:
             text = prompt_text(self.tokenizer, plain)
@@ -82,8 +85,7 @@ class PromptBuilder:
             text = begin + "\n".join(message["content"] for message in plain)
         begun = bool(begin) and text.startswith(begin)
         ids = self.tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"]
-        if len(ids) >= self.context:
-            raise Refused(too_long.format(tokens=len(ids), context=self.context), "context_length_exceeded")
+        check(len(ids) < self.context, len(ids))
         return ids
 
     def _tame(self, text: str) -> str:
@@ -103,7 +105,7 @@ class Line:
         # this many characters may be the beginning of a stop text
         self.held = max((len(stop) - 1 for stop in turn.stop), default=0)
 
-    def heard(self, row: BatchRow) -> None:
+    def heard(self, row: "BatchRow") -> None:
         """The row has one more token, or is over."""
         turn = self.turn
         if row.end != "stop":
@@ -114,20 +116,18 @@ class Line:
             if turn.stopped_by:
                 row.end = "stop"
         if row.end is None:
-            self._send(self.text[: max(0, len(self.text) - self.held)])
-            return
-        turn.finish_reason = row.end
-        if turn.stopped_by:
-            self._send(self.text[: self.text.index(turn.stopped_by)])
+            text = self.text[: max(0, len(self.text) - self.held)]
+        elif turn.stopped_by:
+            text = self.text[: self.text.index(turn.stopped_by)]
         else:
-            self._send(self.tokenizer.decode(row.new, skip_special_tokens=True))
-        turn.pieces.put(END)
+            text = self.tokenizer.decode(row.new, skip_special_tokens=True)
+        if len(text) > self.sent:
+            turn.pieces.put(text[self.sent :])
+            self.sent = len(text)
+        if row.end is not None:
+            turn.finish_reason = row.end
+            turn.pieces.put(END)
 
     def failed(self, error: Exception) -> None:
         """The model broke under the row."""
         self.turn.pieces.put(error)
-
-    def _send(self, text: str) -> None:
-        if len(text) > self.sent:
-            self.turn.pieces.put(text[self.sent :])
-            self.sent = len(text)

@@ -1,7 +1,5 @@
 """Between the event loop, which serves people, and the thread, which has the model."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import contextlib
@@ -45,8 +43,8 @@ class LoopDesk(Desk):
         return Mailbox(self.outgoing)
 
     def _deliver(self) -> None:
-        if self.outgoing:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server is on its way out
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server is on its way out
+            if self.outgoing:
                 self.loop.call_soon_threadsafe(self._in_the_loop)
 
     def _in_the_loop(self) -> None:
