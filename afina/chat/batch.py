@@ -178,21 +178,21 @@ class Desk:
             self.waiting.extend(works)
             self.bell.notify()
 
-    def take(self, most: int, wait: bool, fits: Callable[[Any], bool] = lambda work: True) -> list:
-        """Up to `most` of those who still wait, first come first served; with `wait`, one at least.
+    def take(self, most: int, fits: Callable[[Any], bool] = lambda work: True) -> list:
+        """Those who still wait, first come first served, until `most` are under way; where none is, it waits for one.
 
         Who does not fit holds up those behind: else they could pass by for ever.
         """
         with self.bell:
             taken: list = []
-            while not taken:
-                while wait and not self.waiting:
+            while self.waiting or not (self.active or taken):
+                if not self.waiting:
                     self.bell.wait()
-                while self.waiting and len(taken) < most and (self.waiting[0].abandoned or fits(self.waiting[0])):
-                    work = self.waiting.popleft()
-                    if not work.abandoned:
-                        taken.append(work)
-                if not wait:
+                elif self.waiting[0].abandoned:
+                    self.waiting.popleft()
+                elif self.active + len(taken) < most and fits(self.waiting[0]):
+                    taken.append(self.waiting.popleft())
+                else:
                     break
             self.active += len(taken)
             return taken
@@ -218,7 +218,7 @@ def answer_forever(desk: Desk, load: Callable[[Any], Any], most: int, kept: int 
             names.add(row.model)
             return True
 
-        new = desk.take(most - desk.active, wait=not desk.active, fits=fits)
+        new = desk.take(most, fits)
         for name in dict.fromkeys(row.model for row in new):
             rows = [row for row in new if row.model == name]
             try:

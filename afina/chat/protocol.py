@@ -42,6 +42,10 @@ class ApiError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
+    @property
+    def event(self) -> bytes:
+        return event(self.body)
+
 
 def expect(
     condition: object, message: str, code: str | None = None, param: str | None = None, status: int = 400
@@ -61,12 +65,12 @@ def has_key(header: str, key: str) -> bool:
 class Dialect:
     """How one server takes a chat request, and tells what is wrong with it.
 
-    `words`: what `read_words` gives. `strict`: options that it does not know are refused. `empty`: a conversation may have
-    no word in it.
+    `words`: for each fault a sentence, with {name} and the facts that `fault` is given, and its code. `strict`: options that
+    it does not know are refused. `empty`: a conversation may have no word in it.
     """
 
     words: Mapping[str, Sequence[str]]
-    roles: tuple[str, ...] = ("system", "developer", "user", "assistant")
+    roles: Sequence[str] = ("system", "developer", "user", "assistant")
     strict: bool = False
     empty: bool = False
     most_answers: int = 8
@@ -76,9 +80,9 @@ class Dialect:
         return ApiError(400, sentence.format(name=name, **facts), code or None, name)
 
 
-def read_words(server: str) -> Mapping[str, Sequence[str]]:
-    """What the server says of each fault: a sentence with {name} and the facts that `Dialect.fault` is given, and a code."""
-    return tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))[server]
+def read_dialect(server: str) -> Dialect:
+    """The dialect of one server, from dialects.toml."""
+    return Dialect(**tomllib.loads(Path(__file__).with_name("dialects.toml").read_text(encoding="utf-8"))[server])
 
 
 @dataclass
@@ -198,8 +202,4 @@ def _choice(index: int, reason: str | None, **said: dict) -> dict:
 
 def event(value: Mapping) -> bytes:
     """One server-sent event."""
-    return b"data: " + compact(value) + b"\n\n"
-
-
-def compact(value: Mapping) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -70,14 +70,9 @@ class PromptBuilder:
         Refused (code "context_length_exceeded") where nothing would be left of the context for an answer; `too_long` says so.
         """
         plain = [{**message, "content": self._tame(message["content"])} for message in messages]
-
-        def check(fits: bool, tokens: object) -> None:
-            if not fits:
-                raise Refused(too_long.format(tokens=tokens, context=self.context), "context_length_exceeded")
-
-        # what is sure to be too long is not read to the end to say so
         size = sum(len(message["content"]) for message in plain)
-        check(size <= self.context * self._longest, f"{self.context}+")
+        if size > self.context * self._longest:  # sure to be too long: it is not read to the end to say so
+            raise Refused(too_long.format(tokens=f"{self.context}+", context=self.context), "context_length_exceeded")
         begin = self.tokenizer.bos_token or ""
         if self.tokenizer.chat_template:
             text = prompt_text(self.tokenizer, plain)
@@ -85,7 +80,8 @@ class PromptBuilder:
             text = begin + "\n".join(message["content"] for message in plain)
         begun = bool(begin) and text.startswith(begin)
         ids = self.tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"]
-        check(len(ids) < self.context, len(ids))
+        if len(ids) >= self.context:
+            raise Refused(too_long.format(tokens=len(ids), context=self.context), "context_length_exceeded")
         return ids
 
     def _tame(self, text: str) -> str:

@@ -18,7 +18,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from afina import whole
-from afina.chat.protocol import ApiError, ChunkWriter, Dialect, completion, expect, has_key, read_chat, read_words
+from afina.chat.protocol import ApiError, ChunkWriter, completion, expect, has_key, read_chat, read_dialect
 from afina.chat.turn import Refused
 from afina.cloud.intake import file_record, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
@@ -36,9 +36,7 @@ WIND_DOWN = (
     "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new "
     "fine-tuning training jobs."
 )
-DIALECT = Dialect(
-    read_words("twin"), roles=("system", "developer", "user", "assistant", "tool"), strict=True, empty=True
-)
+DIALECT = read_dialect("twin")
 JSON = "application/json"
 SCHEMAS = Path(__file__).parent / "openai_schemas.json"
 
@@ -174,7 +172,13 @@ class OpenAI:
             raise ApiError(400, message, "model_not_available", "model")
         base, layers = below["base"], below["layers"]
         for field in ("training_file", "validation_file"):
-            self._check_training_file(asked.get(field), field)
+            if (file_id := asked.get(field)) is None:
+                continue
+            file = self.find_file(file_id)
+            expect(file, f"File {file_id} does not exist.", "file_not_found", field)
+            purpose = file["purpose"] if file else None
+            message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
+            expect(purpose == "fine-tune", message, "invalid_file_purpose", field)
         metadata = asked.get("metadata") or {}
         fits = len(metadata) <= 16 and all(len(key) <= 64 and len(value) <= 512 for key, value in metadata.items())
         expect(fits, "'metadata' takes 16 pairs, of up to 64 and 512 characters", param="metadata")
@@ -197,15 +201,6 @@ class OpenAI:
         job_event(self.store, job["id"], f"Validating training file: {job['training_file']}{more}")
         self.twin.wake()
         return job_view(job)
-
-    def _check_training_file(self, id: str | None, field: str) -> None:
-        if id is None:
-            return
-        file = self.find_file(id)
-        if file is None:
-            raise ApiError(400, f"File {id} does not exist.", "file_not_found", field)
-        message = f"File {id} has purpose '{file['purpose']}' and a fine-tuning job needs 'fine-tune'."
-        expect(file["purpose"] == "fine-tune", message, "invalid_file_purpose", field)
 
     def find_job(self, id: str) -> dict:
         job = self.store.get("job", id)

@@ -38,6 +38,7 @@ class Twin:
         self.aws_key, self.aws_secret = "LOCAL" + secrets.token_hex(16).upper(), secrets.token_urlsafe(40)
         self.openai = OpenAI(self)
         self._work = threading.Event()
+        self.wake = self._work.set  # a job is new or has changed: let the supervisor look
         self._worker: subprocess.Popen | None = None
         self._aws, self._aws_lock = None, threading.Lock()
 
@@ -62,10 +63,6 @@ class Twin:
             traceback.print_exc()  # to the twin's log
             marked("500 Internal Server Error", [("Content-Type", "application/json")])
             return [b'{"error": {"message": "The local twin broke: see twin.log.", "type": "server_error"}}']
-
-    def wake(self) -> None:
-        """A job is new or has changed: let the supervisor look."""
-        self._work.set()
 
     def supervise(self) -> None:
         """Forever: check new jobs, keep the worker alive while there is work, deliver what it finished."""

@@ -5,10 +5,8 @@
 
     from afina.serve import serving, load_checkpoint
     with serving("build/14_adaptador") as server:        # one child process on 127.0.0.1, a free port, a random key
-        server.url                                       # "http://127.0.0.1:PORT": the page; also /health
-        server.base_url, server.api_key                  # for openai.OpenAI(base_url=…, api_key=…); base_url ends in /v1
-        server.client()                                  # that client, ready
-        server.page                                      # the page's address with the key in its fragment
+        server.client()                                  # OpenAI's client, with server.base_url and server.api_key
+        server.page                                      # the page of server.url, with the key in its fragment
         server.feedback                                  # Path of the SQLite file where the page's feedback goes
 
 API: GET /v1/models, POST /v1/chat/completions (stream or not), POST /v1/classify for a classifier (vLLM's /classify form),
@@ -37,10 +35,7 @@ def __getattr__(name: str):
 
 
 class Server(Child):
-    """A running server, with the addresses and the key above. `close()`, or the end of its `with` block, ends it.
-
-    `log()` is what it wrote of things that went wrong.
-    """
+    """A running server, as above; `log()` is what went wrong in it. `close()`, or the end of its `with` block, ends it."""
 
     def __init__(self, options: dict):
         super().__init__("afina.serve.server", options, "o servidor", options["checkpoint"])

@@ -1,8 +1,5 @@
 """What people said of the answers, in SQLite, and its way back to training: chat JSONL and preference pairs (DPO).
 
-    afina feedback list                        # what there is, counted
-    afina feedback export --out build/feedback # chat.jsonl and dpo.jsonl, each checked by the validator
-
 An answer with a thumb up teaches as it is; one with a correction teaches the correction, and the pair says which of the
 two to prefer. A thumb down alone says that something was wrong and not what is right: it is counted, not exported.
 Whoever may write here writes your next training file: read it before you train.

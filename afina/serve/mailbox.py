@@ -81,7 +81,7 @@ def classify_forever(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
     from afina.tune.bert import predict  # with the Trainer: a second and 80 MB that a chat model can do without
 
     while True:
-        texts = desk.take(batch, wait=True)
+        texts = desk.take(batch)
         try:
             chances = predict(checkpoint.model, checkpoint.tokenizer, [one.text for one in texts])
             for one, row in zip(texts, chances.tolist(), strict=True):

@@ -30,19 +30,7 @@ from starlette.routing import Route
 
 from afina.chat.batch import BatchRow, Busy
 from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
-from afina.chat.protocol import (
-    ApiError,
-    ChunkWriter,
-    Dialect,
-    compact,
-    completion,
-    event,
-    expect,
-    has_key,
-    plain_text,
-    read_chat,
-    read_words,
-)
+from afina.chat.protocol import ApiError, ChunkWriter, completion, expect, has_key, plain_text, read_chat, read_dialect
 from afina.chat.turn import Refused, Turn
 from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
@@ -68,14 +56,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-DIALECT = Dialect(read_words("serve"))
+DIALECT = read_dialect("serve")
 
 
 def _error(request: Request, error: ApiError) -> JSONResponse:
-    headers = {"Retry-After": "1"} if error.status == 503 else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.body, error.status, headers)
+    headers = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
+    return JSONResponse(error.body, error.status, headers.get(error.status))
 
 
 async def read_json(request: Request) -> dict:
@@ -108,16 +94,12 @@ class Service:
         self.dialect = dataclasses.replace(DIALECT, most_answers=min(8, batch + queue))
 
     def application(self) -> Starlette:
-        routes = [Route(path, self.page) for path in PAGE_FILES]
-        routes += [
-            Route("/health", self.health),
-            Route("/v1/models", self.models),
-            Route("/v1/models/{name:path}", self.models),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
-            Route("/v1/classify", self.classify, methods=["POST"]),
-            Route("/classify", self.classify, methods=["POST"]),  # where vLLM has it
-            Route("/v1/feedback", self.feedback, methods=["POST"]),
-        ]
+        gets = dict.fromkeys(PAGE_FILES, self.page) | {"/health": self.health}
+        gets |= {"/v1/models": self.models, "/v1/models/{name:path}": self.models}
+        posts = {"/v1/chat/completions": self.chat, "/v1/feedback": self.feedback}
+        posts |= {"/v1/classify": self.classify, "/classify": self.classify}  # the second is where vLLM has it
+        routes = [Route(path, does) for path, does in gets.items()]
+        routes += [Route(path, does, methods=["POST"]) for path, does in posts.items()]
         handlers: dict[type[Exception], Any] = {
             ApiError: _error,
             HTTPException: self.no_route,
@@ -209,11 +191,10 @@ class Service:
         body = await self.body_of(request, "classifier")
         from afina.tune.bert import encode  # only where there is a classifier: its thread has loaded it
 
-        given = body.get("input")
+        given: Any = body.get("input")
         texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or len(texts) > self.queue:
-            message = f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.'
-            raise ApiError(400, message, "invalid_value", "input")
+        fits = isinstance(texts, list) and 0 < len(texts) <= self.queue
+        expect(fits, f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.', "invalid_value", "input")
         texts = [plain_text(text, f"input[{place}]", self.dialect) for place, text in enumerate(texts)]
         try:
             rows = await asyncio.to_thread(encode, texts, self.checkpoint.tokenizer, self.checkpoint.context)
@@ -229,9 +210,8 @@ class Service:
         ]
         tokens = sum(len(row["input_ids"]) for row in rows)
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
-        id = "classify-" + secrets.token_hex(12)
-        head = {"id": id, "object": "list", "created": int(time.time()), "model": self.checkpoint.name}
-        return JSONResponse(head | {"labels": labels, "data": data, "usage": usage})
+        head = self.new_head("classify-") | {"object": "list", "labels": labels}
+        return JSONResponse(head | {"data": data, "usage": usage})
 
     async def answers(self, request: Request, works: Sequence, asked: Sequence[Turn | Classified]) -> list[list]:
         """The pieces of each, in time. ApiError: no room, or the time is over. ClientDisconnect: it left before."""
@@ -255,26 +235,29 @@ class Service:
                 one.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
 
+    def new_head(self, prefix: str) -> dict:
+        return {"id": prefix + secrets.token_hex(12), "created": int(time.time()), "model": self.checkpoint.name}
+
     def late(self) -> ApiError:
         message = f"A resposta passou de {self.timeout:g} s. Peça menos tokens, ou tente quando houver menos gente."
         return ApiError(504, message, "timeout")
 
     async def chat(self, request: Request) -> Response:
         body = await self.body_of(request, "chat")
-        asked, c = read_chat(body, self.dialect), self.checkpoint
+        asked = read_chat(body, self.dialect)
         for turn in asked.turns:
             turn.pieces = self.desk.mailbox()
         ends = () if body.get("ignore_eos") is True else None  # vLLM's, to measure answers of one length
         try:
-            rows = await asyncio.to_thread(c.rows, asked.turns, ends)
+            rows = await asyncio.to_thread(self.checkpoint.rows, asked.turns, ends)
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from None
-        head = {"id": "chatcmpl-" + secrets.token_hex(12), "created": int(time.time()), "model": c.name}
+        head = self.new_head("chatcmpl-")
         if asked.stream:
             self.hand_in(*rows)
             return _Stream(self, rows, _events(ChunkWriter(head, asked)))
         texts = ["".join(pieces) for pieces in await self.answers(request, rows, asked.turns)]
-        return Response(compact(completion(head, asked.turns, texts)), media_type="application/json")
+        return JSONResponse(completion(head, asked.turns, texts))
 
 
 async def _events(chunks: ChunkWriter) -> AsyncIterator[bytes]:
@@ -303,10 +286,10 @@ class _Stream(StreamingResponse):
         except StopAsyncIteration:
             return
         except TimeoutError:
-            yield event(self.service.late().body)
+            yield self.service.late().event
         except Exception as error:
             traceback.print_exception(error)
-            yield event(ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").body)
+            yield ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").event
 
     async def __call__(self, scope, receive, send) -> None:
         try:
