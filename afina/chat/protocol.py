@@ -47,7 +47,7 @@ class ApiError(Exception):
         return event(self.body)
 
 
-def expect(
+def demand(
     condition: object, message: str, code: str | None = None, param: str | None = None, status: int = 400
 ) -> None:
     """ApiError unless `condition` holds."""

@@ -18,7 +18,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from afina import whole
-from afina.chat.protocol import ApiError, ChunkWriter, completion, expect, has_key, read_chat, read_dialect
+from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, read_chat, read_dialect
 from afina.chat.turn import Refused
 from afina.cloud.intake import file_record, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
@@ -104,7 +104,7 @@ class OpenAI:
 
     def _answer(self, request: Request) -> dict | Response:
         allowed = has_key(request.headers.get("Authorization", ""), self.twin.openai_key)
-        expect(allowed, "Incorrect API key provided.", "invalid_api_key", status=401)
+        demand(allowed, "Incorrect API key provided.", "invalid_api_key", status=401)
         endpoint, values = ROUTES.bind_to_environ(request.environ).match()
         request.max_content_length = UPLOAD_LIMIT if endpoint == "create_file" else BODY_LIMIT
         request.max_form_memory_size = BODY_LIMIT
@@ -114,10 +114,10 @@ class OpenAI:
         upload, purpose = request.files.get("file"), str(request.form.get("purpose"))
         if upload is None:
             raise ApiError(400, "'file' is a required property", param="file")
-        expect(purpose in PURPOSES, f"'{purpose}' is not one of {list(PURPOSES)}", param="purpose")
+        demand(purpose in PURPOSES, f"'{purpose}' is not one of {list(PURPOSES)}", param="purpose")
         name = os.path.basename((upload.filename or "upload").replace("\\", "/")) or "upload"
         message = f"Invalid file format for Fine-Tuning API. Must be .jsonl (got {name[-20:]!r})"
-        expect(purpose != "fine-tune" or name.endswith(".jsonl"), message, "invalid_file_format", "file")
+        demand(purpose != "fine-tune" or name.endswith(".jsonl"), message, "invalid_file_format", "file")
         file = file_record(name, purpose, 0) | _expiry(request.form)
         # the id is ours: nothing of the file name reaches the disk
         with whole.new_path(self.path_of(file["id"])) as aside:
@@ -144,7 +144,7 @@ class OpenAI:
 
     def list_files(self, request: Request) -> dict:
         purpose, order = request.args.get("purpose"), request.args.get("order", "desc")
-        expect(order in ("asc", "desc"), f"'{order}' is not one of ['asc', 'desc']", param="order")
+        demand(order in ("asc", "desc"), f"'{order}' is not one of ['asc', 'desc']", param="order")
         files = [file for file in self.store.all("file") if purpose in (None, file["purpose"])]
         page = _page(files, request, default=10_000, most=10_000, newest_first=order == "desc")
         ids = [file["id"] for file in page["data"]]
@@ -165,7 +165,7 @@ class OpenAI:
     def create_job(self, request: Request) -> dict:
         asked = _body(request)
         _check("CreateFineTuningJobRequest", asked)
-        expect(self.twin.training_available, WIND_DOWN, "training_not_available", status=403)
+        demand(self.twin.training_available, WIND_DOWN, "training_not_available", status=403)
         below = self.find_model(asked["model"])  # a base, or a tuned model to go on from
         if below is None:
             message = f"Model {asked['model']} is not available for fine-tuning or does not exist."
@@ -175,15 +175,15 @@ class OpenAI:
             if (file_id := asked.get(field)) is None:
                 continue
             file = self.find_file(file_id)
-            expect(file, f"File {file_id} does not exist.", "file_not_found", field)
+            demand(file, f"File {file_id} does not exist.", "file_not_found", field)
             purpose = file["purpose"] if file else None
             message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
-            expect(purpose == "fine-tune", message, "invalid_file_purpose", field)
+            demand(purpose == "fine-tune", message, "invalid_file_purpose", field)
         metadata = asked.get("metadata") or {}
         fits = len(metadata) <= 16 and all(len(key) <= 64 and len(value) <= 512 for key, value in metadata.items())
-        expect(fits, "'metadata' takes 16 pairs, of up to 64 and 512 characters", param="metadata")
+        demand(fits, "'metadata' takes 16 pairs, of up to 64 and 512 characters", param="metadata")
         message = "This local twin sends nothing to Weights & Biases: leave out 'integrations'."
-        expect(not asked.get("integrations"), message, "integration_not_available", "integrations")
+        demand(not asked.get("integrations"), message, "integration_not_available", "integrations")
         method, hyperparameters = _method(asked)
         job: dict = dict.fromkeys(("finished_at", "fine_tuned_model", "trained_tokens", "error")) | {
             "id": new_id("ftjob-"), "service": "openai", "status": "validating_files", "created_at": now(),
@@ -224,7 +224,7 @@ class OpenAI:
 
         def changed(job: dict) -> None:
             message = f"Job {id} is {job['status']}: it cannot be {to}."
-            expect(job["status"] in allowed, message, "invalid_job_status")
+            demand(job["status"] in allowed, message, "invalid_job_status")
             job["status"] = to
             if to == "cancelled":
                 job["finished_at"] = now()
@@ -260,13 +260,13 @@ class OpenAI:
 
     def delete_model(self, request: Request, id: str) -> dict:
         message = f"The model '{id}' is not yours to delete."
-        expect(self._model(id)["layers"], message, "insufficient_permissions", "model", status=403)
+        demand(self._model(id)["layers"], message, "insufficient_permissions", "model", status=403)
         forget_model(self.store, id)
         return {"id": id, "object": "model", "deleted": True}
 
     def chat(self, request: Request) -> dict | Response:
         body = _body(request)
-        expect(isinstance(body.get("model"), str), "you must provide a model parameter", param="model")
+        demand(isinstance(body.get("model"), str), "you must provide a model parameter", param="model")
         asked, model = read_chat(body, DIALECT), self._model(body["model"])
         for turn in asked.turns:
             turn.layers = tuple(model["layers"])
@@ -344,7 +344,7 @@ def _method(asked: dict) -> tuple[str, dict]:
     method = asked.get("method") or {"type": "supervised"}
     kind = method["type"]
     message = f"Model {asked['model']} does not support method 'reinforcement'."
-    expect(kind != "reinforcement", message, "unsupported_method", "method.type")
+    demand(kind != "reinforcement", message, "unsupported_method", "method.type")
     names = ("n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if kind == "dpo" else []))
     values = dict.fromkeys(names, "auto")
     values |= asked.get("hyperparameters") or {}
@@ -359,7 +359,7 @@ def _expiry(form) -> dict:
     if seconds is None and anchor is None:
         return {}
     fits = anchor == "created_at" and re.fullmatch(r"\d{1,7}", seconds or "") and 3600 <= int(seconds) <= 2_592_000
-    expect(fits, "'expires_after' takes anchor 'created_at' and seconds from 3600 to 2592000", param="expires_after")
+    demand(fits, "'expires_after' takes anchor 'created_at' and seconds from 3600 to 2592000", param="expires_after")
     return {"expires_at": now() + int(seconds)}
 
 
@@ -367,11 +367,11 @@ def _page(items: list[dict], request: Request, default: int, most: int = 1000, n
     """A page of `items` (oldest first) by the request's `limit` and `after`."""
     text = request.args.get("limit", str(default))
     fits = re.fullmatch(r"\d{1,6}", text) and 1 <= int(text) <= most
-    expect(fits, f"'limit' must be an integer between 1 and {most}", param="limit")
+    demand(fits, f"'limit' must be an integer between 1 and {most}", param="limit")
     items = items[::-1] if newest_first else items
     after = request.args.get("after")
     if after:
         ids = [item["id"] for item in items]
-        expect(after in ids, f"'{after[:100]}' is not the id of an item of this list", param="after")
+        demand(after in ids, f"'{after[:100]}' is not the id of an item of this list", param="after")
         items = items[ids.index(after) + 1 :]
     return {"object": "list", "data": items[: int(text)], "has_more": len(items) > int(text)}

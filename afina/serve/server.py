@@ -30,7 +30,7 @@ from starlette.routing import Route
 
 from afina.chat.batch import BatchRow, Busy
 from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
-from afina.chat.protocol import ApiError, ChunkWriter, completion, expect, has_key, plain_text, read_chat, read_dialect
+from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, plain_text, read_chat, read_dialect
 from afina.chat.turn import Refused, Turn
 from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
@@ -72,7 +72,7 @@ async def read_json(request: Request) -> dict:
             async for part in request.stream():
                 body += part
                 message = f"O pedido passa de {BODY_LIMIT >> 10} KB. Encurte-o."
-                expect(len(body) <= BODY_LIMIT, message, "request_too_large", status=413)
+                demand(len(body) <= BODY_LIMIT, message, "request_too_large", status=413)
     except TimeoutError:
         raise ApiError(408, "O corpo do pedido não chegou inteiro a tempo.", "request_timeout") from None
     try:
@@ -80,7 +80,7 @@ async def read_json(request: Request) -> dict:
     except (ValueError, RecursionError) as error:
         message = f"O corpo do pedido não é JSON ({error}). Confira aspas, vírgulas e a codificação, que é UTF-8."
         raise ApiError(400, message, "invalid_json") from None
-    expect(isinstance(found, dict), "O corpo do pedido deve ser um objeto JSON, entre chaves.", "invalid_json")
+    demand(isinstance(found, dict), "O corpo do pedido deve ser um objeto JSON, entre chaves.", "invalid_json")
     return found
 
 
@@ -129,7 +129,7 @@ class Service:
 
     def want_key(self, request: Request) -> None:
         message = "Chave errada ou ausente. Mande o cabeçalho Authorization: Bearer CHAVE."
-        expect(self.has_key(request), message, "invalid_api_key", status=401)
+        demand(self.has_key(request), message, "invalid_api_key", status=401)
 
     async def body_of(self, request: Request, kind: str) -> dict:
         """The body of a question to a model of this kind, from somebody who has the key."""
@@ -138,7 +138,7 @@ class Service:
         self.check_name(body.get("model"))
         c = self.checkpoint
         does, route = KINDS[c.kind]
-        expect(c.kind == kind, f"{c.name} {does}. Use {route}.", "wrong_kind_of_model", "model")
+        demand(c.kind == kind, f"{c.name} {does}. Use {route}.", "wrong_kind_of_model", "model")
         return body
 
     async def page(self, request: Request) -> Response:
@@ -163,7 +163,7 @@ class Service:
 
     def check_name(self, name) -> None:
         message = f"Não conheço o modelo {str(name)[:100]!r}. Aqui há {self.checkpoint.name!r}."
-        expect(name in (None, self.checkpoint.name), message, "model_not_found", "model", status=404)
+        demand(name in (None, self.checkpoint.name), message, "model_not_found", "model", status=404)
 
     def hand_in(self, *works: BatchRow | Classified) -> None:
         try:
@@ -177,9 +177,9 @@ class Service:
         body = await read_json(request)
         known = ("messages", "answer", "model", "rating", "correction", "id")
         for name in body:
-            expect(name in known, f'Não conheço o campo "{name}". Há {", ".join(known)}.', "invalid_value", name)
+            demand(name in known, f'Não conheço o campo "{name}". Há {", ".join(known)}.', "invalid_value", name)
         for name in ("messages", "answer"):
-            expect(name in body, f'Falta o campo "{name}".', "missing_field", name)
+            demand(name in body, f'Falta o campo "{name}".', "missing_field", name)
         try:
             id = await asyncio.to_thread(self.store.add, **{"model": self.checkpoint.name} | body)
         except CourseError as error:
@@ -194,7 +194,7 @@ class Service:
         given: Any = body.get("input")
         texts = [given] if isinstance(given, str) else given
         fits = isinstance(texts, list) and 0 < len(texts) <= self.queue
-        expect(fits, f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.', "invalid_value", "input")
+        demand(fits, f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.', "invalid_value", "input")
         texts = [plain_text(text, f"input[{place}]", self.dialect) for place, text in enumerate(texts)]
         try:
             rows = await asyncio.to_thread(encode, texts, self.checkpoint.tokenizer, self.checkpoint.context)
