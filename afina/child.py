@@ -3,15 +3,12 @@
     with Child("afina.serve.server", {"port": 0}) as child:     # python -m afina.serve.server '{"port": 0}'
         child.told                                              # the first thing the child said, a dictionary
 
-The child reads `options()`, answers once with `tell(…)` when it is ready, or with `refuse(error)`, and lives until `wait_for_parent()`
-returns: the parent closed the pipe, or died.
+The child reads `options()`, answers once with `tell(…)` when it is ready, or with `refuse(error)`, and lives until
+`wait_for_parent()` returns: the parent closed the pipe, or died.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -46,7 +43,7 @@ class Child:
             if "error" in self.told:
                 raise CourseError(*self.told["error"])
             if not self.told:
-                code, said = self.process.wait(PATIENCE), self.read_log().strip().splitlines()
+                code, said = self.process.wait(PATIENCE), self.log().strip().splitlines()
                 reason = said[-1] if said else f"código {code}, sem explicação"
                 raise CourseError(f"{what} {failed} ({reason}).", "Confira a instalação com `afina doctor`.", where)
         except BaseException:
@@ -59,7 +56,7 @@ class Child:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def read_log(self) -> str:
+    def log(self) -> str:
         """What the child wrote to its standard error."""
         self._log.seek(0)
         return self._log.read()
@@ -84,9 +81,6 @@ class Child:
             self._log.close()
 
 
-# --- in the child ----------------------------------------------------------------------------------------------------
-
-
 def options() -> dict:
     """What the parent asked for. From here on Ctrl+C in a notebook or a terminal is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -108,28 +102,8 @@ def wait_for_parent() -> None:
     sys.stdin.buffer.read()
 
 
-# --- any process -----------------------------------------------------------------------------------------------------
-
-
 def alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine, whoever owns it."""
-    if pid <= 0:
-        return False
-    if sys.platform == "win32":  # os.kill would end it there
-        import ctypes
+    import psutil  # only where something was left behind: it takes longer to load than this file
 
-        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-        code = ctypes.c_ulong()
-        running = (
-            bool(handle) and ctypes.windll.kernel32.GetExitCodeProcess(handle, ctypes.byref(code)) and code.value == 259
-        )
-        if handle:
-            ctypes.windll.kernel32.CloseHandle(handle)
-        return bool(running)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid > 0 and psutil.pid_exists(pid)

@@ -46,7 +46,7 @@ def gone(pid, seconds=10):
 def test_options_arrive_and_the_answer_comes_back(module):
     with Child(module, {"port": 0, "name": "açaí"}, "o servidor") as child:
         assert child.told["asked"] == {"port": 0, "name": "açaí"}
-        assert "a remark" in child.read_log()
+        assert "a remark" in child.log()
         process = child.process
     assert process.returncode == 0
     child.close()  # a second time does nothing

@@ -7,8 +7,6 @@ rows of a batch end at the same column; what a row lacks at its left is masked o
 Nothing here knows text: a row is ids, how the next one is chosen, and which of them end it.
 """
 
-from __future__ import annotations
-
 import collections
 import math
 import secrets
@@ -29,7 +27,7 @@ class Busy(Exception):
 class Listener(Protocol):
     """Who waits for a row; both are called in the thread of the model."""
 
-    def heard(self, row: BatchRow) -> None: ...
+    def heard(self, row: "BatchRow") -> None: ...
 
     def failed(self, error: Exception) -> None: ...
 
@@ -97,10 +95,9 @@ class ContinuousBatch:
     @torch.inference_mode()
     def enter(self, rows: Sequence[BatchRow]) -> None:
         """Read the prompts of new rows, together, choose their first ids, and set them beside those under way."""
-        longest = max(len(row.ids) for row in rows)
+        longest, device = max(len(row.ids) for row in rows), self.mask.device
         ids = [[0] * (longest - len(row.ids)) + row.ids for row in rows]
         mask = [[0] * (longest - len(row.ids)) + [1] * len(row.ids) for row in rows]
-        device = self.mask.device
         new = ContinuousBatch(self.model)
         new.rows, new.mask = list(rows), torch.tensor(mask, device=device)
         new.cache = DynamicCache(config=self.model.config)
@@ -142,7 +139,7 @@ class ContinuousBatch:
             layer.keys = layer.keys[index, :, first:]
             layer.values = layer.values[index, :, first:]
 
-    def _join(self, new: ContinuousBatch) -> None:
+    def _join(self, new: "ContinuousBatch") -> None:
         """Set the rows of `new` below ours; the shorter of the two is filled at the left."""
         if self.cache is None:
             self.rows, self.cache, self.mask, self.last = new.rows, new.cache, new.mask, new.last
@@ -173,28 +170,29 @@ class Desk:
     def hand_in(self, *works) -> None:
         """Queue all of them. Busy: there is no room, and none was queued."""
         with self.bell:
-            if self.active + len(self.waiting) + len(works) > self.limit:
+            room = self.limit - self.active - len(works)
+            if len(self.waiting) > room:
                 self.waiting = collections.deque(one for one in self.waiting if not one.abandoned)
-            if self.active + len(self.waiting) + len(works) > self.limit:
+            if len(self.waiting) > room:
                 raise Busy
             self.waiting.extend(works)
             self.bell.notify()
 
-    def take(self, most: int, wait: bool, fits: Callable[[Any], bool] = lambda work: True) -> list:
-        """Up to `most` of those who still wait, first come first served; with `wait`, one at least.
+    def take(self, most: int, fits: Callable[[Any], bool] = lambda work: True) -> list:
+        """Those who still wait, first come first served, until `most` are under way; where none is, it waits for one.
 
         Who does not fit holds up those behind: else they could pass by for ever.
         """
         with self.bell:
             taken: list = []
-            while not taken:
-                while wait and not self.waiting:
+            while self.waiting or not (self.active or taken):
+                if not self.waiting:
                     self.bell.wait()
-                while self.waiting and len(taken) < most and (self.waiting[0].abandoned or fits(self.waiting[0])):
-                    work = self.waiting.popleft()
-                    if not work.abandoned:
-                        taken.append(work)
-                if not wait:
+                elif self.waiting[0].abandoned:
+                    self.waiting.popleft()
+                elif self.active + len(taken) < most and fits(self.waiting[0]):
+                    taken.append(self.waiting.popleft())
+                else:
                     break
             self.active += len(taken)
             return taken
@@ -220,7 +218,7 @@ def answer_forever(desk: Desk, load: Callable[[Any], Any], most: int, kept: int 
             names.add(row.model)
             return True
 
-        new = desk.take(most - desk.active, wait=not desk.active, fits=fits)
+        new = desk.take(most, fits)
         for name in dict.fromkeys(row.model for row in new):
             rows = [row for row in new if row.model == name]
             try:

@@ -7,8 +7,6 @@ a hand LoRA file, *.safetensors  -> the hand GPT of `base`, with the LoRA merged
 …ForSequenceClassification       -> a classifier
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
@@ -24,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from afina import whole
 from afina.chat.batch import BatchRow
 from afina.chat.turn import TOO_LONG, Line, PromptBuilder, Refused, Turn
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.gpt.lora import load_lora, merge
 from afina.gpt.model import GPT
 from afina.gpt.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
@@ -50,11 +48,6 @@ class Checkpoint:
     context: int  # tokens
     about: str  # one line for people
     labels: list[str] = field(default_factory=list)
-
-    @property
-    def follows(self) -> bool:
-        """It has a chat form; without one it only continues the text."""
-        return bool(self.tokenizer.chat_template)
 
     @property
     def ends(self) -> frozenset[int]:
@@ -110,9 +103,8 @@ def load_checkpoint(path: Path | str, base: Path | str | None = None, load_in_4b
         path = Path(path)
         with contextlib.suppress(OSError):
             whole.mend(path)
-        if not path.exists():
-            remedy = "Confira o nome; as pastas do curso estão em models/."
-            raise CourseError("não há nada neste caminho.", remedy, path)
+        remedy = "Confira o nome; as pastas do curso estão em models/."
+        require(path.exists(), "não há nada neste caminho.", remedy, path)
     try:
         return _load(path, base, load_in_4bit)
     except SafetensorError as error:
@@ -150,9 +142,8 @@ def _load(path: Path | str, base: Path | str | None, load_in_4bit: bool) -> Chec
     if adapter.is_file():
         return _language_model(path, _base_of(adapter, base), load_in_4bit)
     config = path / "config.json"
-    if not config.is_file():
-        remedy = "Aponte para a pasta que tem os pesos e a configuração."
-        raise CourseError("isto não é um checkpoint: não há config.json nem adapter_config.json.", remedy, path)
+    problem = "isto não é um checkpoint: não há config.json nem adapter_config.json."
+    require(config.is_file(), problem, "Aponte para a pasta que tem os pesos e a configuração.", path)
     settings = _read(config)
     if "model_type" not in settings:
         return _hand_gpt(path, load_gpt(path))
@@ -170,8 +161,7 @@ def _read(file: Path) -> dict:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CourseError(f"o JSON não se lê ({error}).", "Grave ou baixe a pasta de novo.", where=file) from error
-    if not isinstance(settings, dict):
-        raise CourseError("esperava um objeto JSON.", "Grave ou baixe a pasta de novo.", where=file)
+    require(isinstance(settings, dict), "esperava um objeto JSON.", "Grave ou baixe a pasta de novo.", file)
     return settings
 
 
@@ -189,17 +179,12 @@ def _base_of(adapter: Path, given: Path | str | None) -> str:
     raise CourseError(problem, "Diga onde ela está: afina serve ADAPTADOR --base PASTA.", adapter.parent)
 
 
-# --- one function a kind -----------------------------------------------------------------------------------------------
-
-
 def _hand_gpt(path: Path, gpt: GPT, base: Path | None = None) -> Checkpoint:
     folder = base or path
     hand = load_tokenizer(folder / "tokenizer.json")  # its errors are clear
-    if len(hand) != gpt.config.vocab_size:
-        problem = (
-            f"o tokenizador tem {len(hand)} tokens, e o modelo {gpt.config.vocab_size}: são de modelos diferentes."
-        )
-        raise CourseError(problem, "Ponha na pasta o tokenizer.json com que o modelo foi treinado.", folder)
+    size = gpt.config.vocab_size
+    problem = f"o tokenizador tem {len(hand)} tokens, e o modelo {size}: são de modelos diferentes."
+    require(len(hand) == size, problem, "Ponha na pasta o tokenizer.json com que o modelo foi treinado.", folder)
     end = next(iter(hand.specials))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), bos_token=end, eos_token=end, clean_up_tokenization_spaces=False
@@ -221,8 +206,7 @@ def _hand_lora(path: Path, base: Path | str | None) -> Checkpoint:
             raise
         remedy = "Aponte para a pasta do modelo, ou para um LoRA gravado com save_lora."
         raise CourseError("este arquivo não é um checkpoint.", remedy, where=path) from error
-    if "settings" not in written:
-        raise CourseError("estes pesos estão sem a sua pasta.", "Aponte para a pasta que os contém.", where=path)
+    require("settings" in written, "estes pesos estão sem a sua pasta.", "Aponte para a pasta que os contém.", path)
     if base is None:
         remedy = "Diga qual é: afina serve ARQUIVO --base models/gpt-pt."
         raise CourseError("um LoRA é só a diferença: falta a base dele.", remedy, path)
@@ -246,20 +230,18 @@ def _language_model(path: Path | str, base: str | None, load_in_4bit: bool) -> C
 
 def _chat(path: Path | str, model, tokenizer, about: str) -> Checkpoint:
     for_inference(model)
-    context = model.config.max_position_embeddings
     about += "" if tokenizer.chat_template else "; ele só continua textos: não foi ajustado para atender"
-    return Checkpoint(_name(path), "chat", model, tokenizer, context, about)
+    return _checkpoint(path, "chat", model, tokenizer, about)
 
 
 def _classifier(path: Path) -> Checkpoint:
     with captured_log():
         model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     model = model.to(Runtime.here(show=False).device)
-    context = model.config.max_position_embeddings
-    return Checkpoint(_name(path), "classifier", model, tokenizer, context, "classificador", labels=names)
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return _checkpoint(path, "classifier", model, AutoTokenizer.from_pretrained(path), "classificador", names)
 
 
-def _name(path: Path | str) -> str:
-    return path.resolve().name.removesuffix(".safetensors") if isinstance(path, Path) else path
+def _checkpoint(path: Path | str, kind: str, model, tokenizer, about: str, labels: Sequence[str] = ()) -> Checkpoint:
+    name = path.resolve().name.removesuffix(".safetensors") if isinstance(path, Path) else path
+    return Checkpoint(name, kind, model, tokenizer, model.config.max_position_embeddings, about, list(labels))

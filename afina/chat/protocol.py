@@ -3,11 +3,12 @@
 Two servers speak it, each with a `Dialect`: its language and what it takes. Source: OpenAI's API reference, "Chat".
 """
 
-from __future__ import annotations
-
 import json
+import secrets
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from afina.chat.turn import Turn
 
@@ -41,24 +42,47 @@ class ApiError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
+    @property
+    def event(self) -> bytes:
+        return event(self.body)
+
+
+def demand(
+    condition: object, message: str, code: str | None = None, param: str | None = None, status: int = 400
+) -> None:
+    """ApiError unless `condition` holds."""
+    if not condition:
+        raise ApiError(status, message, code, param)
+
+
+def has_key(header: str, key: str) -> bool:
+    """Whether an Authorization header brings the key, compared in constant time."""
+    scheme, _, given = header.partition(" ")
+    return scheme.lower() == "bearer" and secrets.compare_digest(given.strip().encode(), key.encode())
+
 
 @dataclass(frozen=True)
 class Dialect:
     """How one server takes a chat request, and tells what is wrong with it.
 
-    `words` has for each fault its code and a sentence with {name} and the facts that `fault` is given. `strict`: options
-    that it does not know are refused. `empty`: a conversation may have no word in it.
+    `words`: for each fault a sentence, with {name} and the facts that `fault` is given, and its code. `strict`: options that
+    it does not know are refused. `empty`: a conversation may have no word in it.
     """
 
-    words: Mapping[str, tuple[str | None, str]]
-    roles: tuple[str, ...] = ("system", "developer", "user", "assistant")
+    words: Mapping[str, Sequence[str]]
+    roles: Sequence[str] = ("system", "developer", "user", "assistant")
     strict: bool = False
     empty: bool = False
     most_answers: int = 8
 
     def fault(self, word: str, name: str, **facts) -> ApiError:
-        code, sentence = self.words[word]
-        return ApiError(400, sentence.format(name=name, **facts), code, name)
+        sentence, code = self.words[word]
+        return ApiError(400, sentence.format(name=name, **facts), code or None, name)
+
+
+def read_dialect(server: str) -> Dialect:
+    """The dialect of one server, from dialects.toml."""
+    return Dialect(**tomllib.loads(Path(__file__).with_name("dialects.toml").read_text(encoding="utf-8"))[server])
 
 
 @dataclass
@@ -76,10 +100,9 @@ def read_chat(body: Mapping, dialect: Dialect) -> ChatRequest:
         if value not in NOT_DONE.get(name, (value,)) or (dialect.strict and name not in {*TAKEN, *IGNORED, *NOT_DONE}):
             raise dialect.fault("unsupported", name[:60])
     stream, extras = body.get("stream") or False, body.get("stream_options") or {}
-    if not isinstance(stream, bool):
-        raise dialect.fault("boolean", "stream")
-    if not isinstance(extras, dict):
-        raise dialect.fault("object", "stream_options")
+    for name, value, kind, word in (("stream", stream, bool, "boolean"), ("stream_options", extras, dict, "object")):
+        if not isinstance(value, kind):
+            raise dialect.fault(word, name)
 
     def number(name: str, default, least, most, kind="number"):
         value = body.get(name)
@@ -135,9 +158,6 @@ def plain_text(content: object, name: str, dialect: Dialect) -> str:
     return content.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
 
 
-# --- answers -----------------------------------------------------------------------------------------------------------
-
-
 def usage(turns: Sequence[Turn]) -> dict:
     prompt, answer = turns[0].prompt_tokens, sum(turn.answer_tokens for turn in turns)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
@@ -146,12 +166,7 @@ def usage(turns: Sequence[Turn]) -> dict:
 def completion(head: Mapping, turns: Sequence[Turn], texts: Sequence[str]) -> dict:
     """The whole answer; `head` has id, created and model."""
     choices = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": turn.finish_reason,
-        }
+        _choice(index, turn.finish_reason, message={"role": "assistant", "content": text, "refusal": None})
         for index, (turn, text) in enumerate(zip(turns, texts, strict=True))
     ]
     return {**head, "object": "chat.completion", "choices": choices, "usage": usage(turns)}
@@ -164,29 +179,27 @@ class ChunkWriter:
         self.head, self.request = {**head, "object": "chat.completion.chunk"}, request
 
     def start(self, index: int) -> bytes:
-        return self._choice(index, {"role": "assistant", "content": "", "refusal": None})
+        return self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
 
     def piece(self, index: int, text: str) -> bytes:
-        return self._choice(index, {"content": text})
+        return self._chunk(index, {"content": text})
 
     def end(self, index: int) -> bytes:
-        return self._choice(index, {}, self.request.turns[index].finish_reason)
+        return self._chunk(index, {}, self.request.turns[index].finish_reason)
 
     def last(self) -> bytes:
-        told = b""
-        if self.request.with_usage:
-            told = event(self.head | {"choices": [], "usage": usage(self.request.turns)})
-        return told + DONE
+        told = self.head | {"choices": [], "usage": usage(self.request.turns)}
+        return (event(told) if self.request.with_usage else b"") + DONE
 
-    def _choice(self, index: int, delta: dict, reason: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return event(self.head | {"choices": [choice]} | ({"usage": None} if self.request.with_usage else {}))
+    def _chunk(self, index: int, delta: dict, reason: str | None = None) -> bytes:
+        choices = [_choice(index, reason, delta=delta)]
+        return event(self.head | {"choices": choices} | ({"usage": None} if self.request.with_usage else {}))
+
+
+def _choice(index: int, reason: str | None, **said: dict) -> dict:
+    return {"index": index, **said, "logprobs": None, "finish_reason": reason}
 
 
 def event(value: Mapping) -> bytes:
     """One server-sent event."""
-    return b"data: " + compact(value) + b"\n\n"
-
-
-def compact(value: Mapping) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -3,8 +3,6 @@
 No torch here: whoever only asks loads none.
 """
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,7 +101,7 @@ class Line:
         # this many characters may be the beginning of a stop text
         self.held = max((len(stop) - 1 for stop in turn.stop), default=0)
 
-    def heard(self, row: BatchRow) -> None:
+    def heard(self, row: "BatchRow") -> None:
         """The row has one more token, or is over."""
         turn = self.turn
         if row.end != "stop":
@@ -114,20 +112,18 @@ class Line:
             if turn.stopped_by:
                 row.end = "stop"
         if row.end is None:
-            self._send(self.text[: max(0, len(self.text) - self.held)])
-            return
-        turn.finish_reason = row.end
-        if turn.stopped_by:
-            self._send(self.text[: self.text.index(turn.stopped_by)])
+            text = self.text[: max(0, len(self.text) - self.held)]
+        elif turn.stopped_by:
+            text = self.text[: self.text.index(turn.stopped_by)]
         else:
-            self._send(self.tokenizer.decode(row.new, skip_special_tokens=True))
-        turn.pieces.put(END)
+            text = self.tokenizer.decode(row.new, skip_special_tokens=True)
+        if len(text) > self.sent:
+            turn.pieces.put(text[self.sent :])
+            self.sent = len(text)
+        if row.end is not None:
+            turn.finish_reason = row.end
+            turn.pieces.put(END)
 
     def failed(self, error: Exception) -> None:
         """The model broke under the row."""
         self.turn.pieces.put(error)
-
-    def _send(self, text: str) -> None:
-        if len(text) > self.sent:
-            self.turn.pieces.put(text[self.sent :])
-            self.sent = len(text)

@@ -8,14 +8,13 @@
 They really train, on the course's small base model. Their losses are of that model, never a provider's.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from afina.child import Child
 from afina.compat import new_boto_session
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import build_folder, course_root
 
 NOTICE = "Gêmeos locais da OpenAI e do Bedrock: nada sai desta máquina, e as perdas e respostas são do modelo pequeno do curso."
@@ -39,14 +38,8 @@ class LocalCloud(Child):
         super().__init__("afina.cloud.server", options, "os gêmeos", failed="não subiram")
         self.variables: dict[str, str] = self.told
         self.url = self.variables["AWS_ENDPOINT_URL"]
-        names = (*self.variables, *_IN_THE_WAY, "NO_PROXY", "no_proxy")
-        self._before = {name: os.environ.get(name) for name in names}
-        os.environ.update(self.variables)
-        for name in _IN_THE_WAY:
-            os.environ.pop(name, None)
-        for name in ("NO_PROXY", "no_proxy"):
-            os.environ[name] = ",".join(filter(None, ("127.0.0.1", self._before[name])))
-        new_boto_session()
+        proxy = {name: ",".join(filter(None, ("127.0.0.1", os.environ.get(name)))) for name in ("NO_PROXY", "no_proxy")}
+        self._before = _set_variables(dict.fromkeys(_IN_THE_WAY) | proxy | self.variables)
 
     def __repr__(self) -> str:
         return f"LocalCloud({self.url})"
@@ -54,13 +47,18 @@ class LocalCloud(Child):
     def close(self) -> None:
         """End the twins and put the environment variables back; a second call does nothing."""
         super().close()
-        before, self._before = self._before, {}
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        new_boto_session()
+        _set_variables(self._before)
+        self._before = {}
+
+
+def _set_variables(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Give the variables of this process these values, None for none; what they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    for name in variables:
+        os.environ.pop(name, None)
+    os.environ.update({name: value for name, value in variables.items() if value is not None})
+    new_boto_session()
+    return before
 
 
 def local_cloud(
@@ -79,8 +77,7 @@ def local_cloud(
     no base model there, the folder in use by other twins, or the child did not start.
     """
     base = Path(base or os.environ.get("AFINA_CLOUD_BASE") or course_root() / "models" / "llama-base").resolve()
-    if not (base / "config.json").is_file():
-        raise CourseError("não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", where=base)
+    require((base / "config.json").is_file(), "não há modelo nesta pasta.", "Rode `make models` para refazê-lo.", base)
     if training_not_available is None:
         training_not_available = os.environ.get("AFINA_CLOUD_TRAINING_NOT_AVAILABLE") == "1"
     cloud = LocalCloud({

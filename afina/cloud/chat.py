@@ -1,10 +1,7 @@
 """Answers for the twins: one thread of the serving process, which loads torch at the first question.
 
-Questions that wait together are answered together, whichever tuned model each asks. It needs nothing from the training
-process: tuned models are read from their adapter files.
+Questions that wait together are answered together, whichever tuned model each asks, read from its adapter files.
 """
-
-from __future__ import annotations
 
 import functools
 import threading
@@ -34,16 +31,16 @@ class Speaker:
         """Queue the turn now; the iterator yields pieces of the answer, or raises Refused: the model cannot take it."""
         with self._lock:
             checkpoint, desk = self._ready
+        row = None
         try:
             (row,) = checkpoint.rows([turn], too_long=TOO_LONG)
+            desk.hand_in(row)
         except Refused as error:
             turn.pieces.put(error)
-            return _pieces(turn, None)
-        desk.hand_in(row)
         return _pieces(turn, row)
 
     @functools.cached_property
-    def _ready(self) -> tuple[Checkpoint, Desk]:
+    def _ready(self) -> "tuple[Checkpoint, Desk]":
         import torch
 
         from afina.chat.batch import Desk, answer_forever
@@ -55,12 +52,11 @@ class Speaker:
         def load(layers: tuple[str, ...]):
             return load_model(self.base, layers) if layers else checkpoint.model
 
-        work = (desk, load, TOGETHER, KEPT)
-        threading.Thread(target=answer_forever, args=work, daemon=True, name="speaker").start()
+        threading.Thread(target=answer_forever, args=(desk, load, TOGETHER, KEPT), daemon=True, name="speaker").start()
         return checkpoint, desk
 
 
-def _pieces(turn: Turn, row: BatchRow | None) -> Iterator[str]:
+def _pieces(turn: Turn, row: "BatchRow | None") -> Iterator[str]:
     try:
         while (piece := turn.pieces.get()) is not END:
             if isinstance(piece, Exception):

@@ -1,11 +1,8 @@
 """The serving process of the twins: `python -m afina.cloud.server`, started by `local_cloud`, ended with its parent.
 
 It listens on 127.0.0.1 only, wants its random keys on every request, and marks every answer with `x-afina-local`. A
-supervisor thread checks the data of new jobs and keeps the training process going. This process loads no torch before
-the first chat.
+supervisor thread checks the data of new jobs and keeps the training process going. No torch before the first chat.
 """
-
-from __future__ import annotations
 
 import os
 import secrets
@@ -41,6 +38,7 @@ class Twin:
         self.aws_key, self.aws_secret = "LOCAL" + secrets.token_hex(16).upper(), secrets.token_urlsafe(40)
         self.openai = OpenAI(self)
         self._work = threading.Event()
+        self.wake = self._work.set  # a job is new or has changed: let the supervisor look
         self._worker: subprocess.Popen | None = None
         self._aws, self._aws_lock = None, threading.Lock()
 
@@ -59,17 +57,12 @@ class Twin:
             return start_response(status, [*headers, ("x-afina-local", "true")], exc_info)
 
         try:
-            if environ["PATH_INFO"].startswith("/v1/"):
-                return self.openai(environ, marked)
-            return self.aws(environ, marked)
+            side = self.openai if environ["PATH_INFO"].startswith("/v1/") else self.aws
+            return side(environ, marked)
         except Exception:
             traceback.print_exc()  # to the twin's log
             marked("500 Internal Server Error", [("Content-Type", "application/json")])
             return [b'{"error": {"message": "The local twin broke: see twin.log.", "type": "server_error"}}']
-
-    def wake(self) -> None:
-        """A job is new or has changed: let the supervisor look."""
-        self._work.set()
 
     def supervise(self) -> None:
         """Forever: check new jobs, keep the worker alive while there is work, deliver what it finished."""
@@ -81,7 +74,12 @@ class Twin:
     def _look(self) -> bool:
         for job in self._busy():
             try:
-                self._step(job)
+                if job["status"] == "validating_files":
+                    check_job(self, job)
+                elif job["status"] == "delivering":
+                    self.aws.deliver(job)
+                elif job["status"] == "stopping":
+                    self.store.edit("job", job["id"], lambda found: found.update(status="cancelled", finished_at=now()))
             except Exception as error:
                 traceback.print_exc()
                 fail(self.store, job["id"], "server_error", f"The local twin broke on this job: {error}")
@@ -92,15 +90,6 @@ class Twin:
 
     def _busy(self) -> list[dict]:
         return [job for job in self.store.all("job") if job["status"] in BUSY]
-
-    def _step(self, job: dict) -> None:
-        """What this process does for a job, as far as it has come."""
-        if job["status"] == "validating_files":
-            check_job(self, job)
-        elif job["status"] == "delivering":
-            self.aws.deliver(job)
-        elif job["status"] == "stopping":
-            self.store.edit("job", job["id"], lambda found: found.update(status="cancelled", finished_at=now()))
 
     def _keep_worker(self, jobs: list[dict]) -> None:
         if self._worker is not None and self._worker.poll() is None:
@@ -147,19 +136,14 @@ class _Server(ThreadedWSGIServer):
     daemon_threads = True
 
 
-def lock_folder(folder: Path) -> sqlite3.Connection:
-    """Hold the folder for this process; the system lets go however the process ends. OperationalError if taken."""
-    lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
-    return lock
-
-
 def main() -> int:
     given = options()
     folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
     folder.mkdir(parents=True, exist_ok=True)
+    # held as long as this process lives: the system lets go however it ends
+    lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
     try:
-        lock = lock_folder(folder)
+        lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError:
         remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
         refuse(CourseError("outro gêmeo está usando esta pasta.", remedy, folder))

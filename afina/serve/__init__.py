@@ -5,24 +5,20 @@
 
     from afina.serve import serving, load_checkpoint
     with serving("build/14_adaptador") as server:        # one child process on 127.0.0.1, a free port, a random key
-        server.url                                       # "http://127.0.0.1:PORT": the page; also /health
-        server.base_url, server.api_key                  # for openai.OpenAI(base_url=…, api_key=…); base_url ends in /v1
-        server.client()                                  # that client, ready
-        server.page                                      # the page's address with the key in its fragment
+        server.client()                                  # OpenAI's client, with server.base_url and server.api_key
+        server.page                                      # the page of server.url, with the key in its fragment
         server.feedback                                  # Path of the SQLite file where the page's feedback goes
 
 API: GET /v1/models, POST /v1/chat/completions (stream or not), POST /v1/classify for a classifier (vLLM's /classify form),
 POST /v1/feedback, GET /health; errors as {"error": {"message", "type", "code", "param"}}, messages in Portuguese.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afina.child import Child
-from afina.errors import CourseError
+from afina.errors import require
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -39,27 +35,18 @@ def __getattr__(name: str):
 
 
 class Server(Child):
-    """A running server: `url` (the page; also /health), `base_url` and `api_key` for OpenAI's client, `model` its name.
-
-    `page` is the address with the key in its fragment, `feedback` the SQLite file of the page's feedback. `close()`, or the
-    end of its `with` block or of this process, ends it.
-    """
+    """A running server, as above; `log()` is what went wrong in it. `close()`, or the end of its `with` block, ends it."""
 
     def __init__(self, options: dict):
         super().__init__("afina.serve.server", options, "o servidor", options["checkpoint"])
         self.url, self.api_key, self.model = self.told["url"], self.told["api_key"], self.told["model"]
-        self.base_url = f"{self.url}/v1"
-        self.page = f"{self.url}/#key={self.api_key}"
+        self.base_url, self.page = f"{self.url}/v1", f"{self.url}/#key={self.api_key}"
         self.feedback = Path(self.told["feedback"])
 
     def __repr__(self) -> str:
         return f"Server({self.model}, {self.url})"
 
-    def log(self) -> str:
-        """What the server wrote of things that went wrong."""
-        return self.read_log()
-
-    def client(self, **options) -> OpenAI:
+    def client(self, **options) -> "OpenAI":
         """The official client, pointed here; `options` are its own."""
         from openai import OpenAI
 
@@ -82,18 +69,15 @@ def serving(
 ) -> Server:
     """Start a child process that serves `checkpoint`, and wait until it answers.
 
-    `checkpoint`: the folder of a hand GPT, of a Llama (base, merged, or only its adapter), of a BERT classifier; a hand LoRA
-    file of lesson 10 with base=…; on a GPU also a hub name. `base` overrides where an adapter looks for its base.
-    `feedback`: SQLite file (build/serve/feedback.sqlite). `batch`: answered together; `queue`: may wait beyond them;
-    `timeout`: seconds for a request in all; `threads`: cores for the model (1 for the small ones); port 0: a free one. The
-    key is AFINA_API_KEY where that is set.
+    `checkpoint` and `base` are `load_checkpoint`'s. `feedback`: SQLite file (build/serve/feedback.sqlite). `batch`: answered
+    together; `queue`: may wait beyond them; `timeout`: seconds for a request in all; `threads`: cores for the model (1 for
+    the small ones); port 0: a free one. The key is AFINA_API_KEY where that is set.
 
     CourseError: what `load_checkpoint` refuses, a port that is taken, a feedback file that is none.
     """
-    limits: tuple[tuple[str, float, float], ...] = (("batch", batch, 1), ("queue", queue, 1), ("timeout", timeout, 0.1))
-    for name, value, least in (*limits, ("port", port, 0)):
-        if not value >= least:
-            raise CourseError(f"{name} é {value!r}.", f"Use {least} ou mais.", where="serve")
+    limits = {"batch": (batch, 1), "queue": (queue, 1), "timeout": (timeout, 0.1), "port": (port, 0)}
+    for name, (value, least) in limits.items():
+        require(value >= least, f"{name} é {value!r}.", f"Use {least} ou mais.", "serve")
     server = Server({
         "checkpoint": str(checkpoint), "base": base, "load_in_4bit": load_in_4bit, "feedback": feedback, "batch": batch,
         "queue": queue, "timeout": timeout, "threads": threads, "host": host, "port": port,

@@ -1,14 +1,9 @@
 """What people said of the answers, in SQLite, and its way back to training: chat JSONL and preference pairs (DPO).
 
-    afina feedback list                        # what there is, counted
-    afina feedback export --out build/feedback # chat.jsonl and dpo.jsonl, each checked by the validator
-
 An answer with a thumb up teaches as it is; one with a correction teaches the correction, and the pair says which of the
 two to prefer. A thumb down alone says that something was wrong and not what is right: it is counted, not exported.
 Whoever may write here writes your next training file: read it before you train.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -20,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.jsonl import Report, chat_messages, validate, write_jsonl
 from afina.jsonl.chat import ROLES, check_dpo, obey
 from afina.runtime import build_folder
@@ -31,6 +26,7 @@ CREATE TABLE IF NOT EXISTS feedback (
     id TEXT PRIMARY KEY, created REAL NOT NULL, updated REAL NOT NULL, model TEXT NOT NULL,
     messages TEXT NOT NULL, answer TEXT NOT NULL, rating TEXT, correction TEXT
 )"""
+COLUMNS = "id, created, updated, model, messages, answer, rating, correction"
 # why a row is in neither file, as the student reads it
 REASONS = {
     "thumb_down_only": "polegar para baixo, sem correção",
@@ -63,9 +59,8 @@ class Export:
         return bool(self.reports) and all(report.ok for report in self.reports)
 
     def __str__(self) -> str:
-        counts = self.counts
-        lines = [f"{counts['read']} opiniões lidas: {counts['chat']} exemplos de chat, {counts['pairs']} pares."]
-        lines += [f"  de fora: {counts[name]}, {text}" for name, text in REASONS.items() if counts[name]]
+        lines = ["{read} opiniões lidas: {chat} exemplos de chat, {pairs} pares.".format(**self.counts)]
+        lines += [f"  de fora: {self.counts[name]}, {text}" for name, text in REASONS.items() if self.counts[name]]
         lines += [f"  {path}" for path in (self.chat, self.pairs) if path]
         return "\n".join(lines)
 
@@ -81,9 +76,7 @@ class Feedback:
             with self._open() as db:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute(TABLE)
-                db.execute(
-                    "SELECT id, created, updated, model, messages, answer, rating, correction FROM feedback LIMIT 0"
-                )
+                db.execute(f"SELECT {COLUMNS} FROM feedback LIMIT 0")
         except (OSError, sqlite3.Error) as error:
             remedy = "Confira o caminho e as permissões, ou use outro arquivo."
             raise CourseError(f"não consigo guardar opiniões aqui ({error}).", remedy, where=self.path) from error
@@ -110,23 +103,22 @@ class Feedback:
         """
         messages = _checked(messages)
         for name, text in (("answer", answer), ("model", model)):
-            if not isinstance(text, str):
-                raise CourseError("esperava um texto.", "Mande o que o modelo respondeu.", where=name)
-        if rating not in (None, *RATINGS):
-            raise CourseError(f"{rating!r} não é uma nota.", 'Use "up", "down" ou null.', where="rating")
-        if correction is not None and (not isinstance(correction, str) or not correction.strip()):
-            raise CourseError("a correção está vazia.", "Escreva a resposta certa, ou não mande o campo.", "correction")
-        if correction is not None and correction.strip() == answer.strip():
-            raise CourseError("a correção é igual à resposta.", "Mude o que estava errado.", where="correction")
-        if id is not None and (not isinstance(id, str) or not 0 < len(id) <= 100):
-            raise CourseError("esperava um texto de até 100 letras.", "Mande o id da resposta.", where="id")
+            require(isinstance(text, str), "esperava um texto.", "Mande o que o modelo respondeu.", name)
+        require(rating in (None, *RATINGS), f"{rating!r} não é uma nota.", 'Use "up", "down" ou null.', "rating")
+        if correction is not None:
+            full = isinstance(correction, str) and correction.strip()
+            require(full, "a correção está vazia.", "Escreva a resposta certa, ou não mande o campo.", "correction")
+            differs = correction.strip() != answer.strip()
+            require(differs, "a correção é igual à resposta.", "Mude o que estava errado.", "correction")
+        fits = id is None or (isinstance(id, str) and 0 < len(id) <= 100)
+        require(fits, "esperava um texto de até 100 letras.", "Mande o id da resposta.", "id")
         id, now = id or "fb-" + secrets.token_hex(8), time.time()
         text = json.dumps(messages, ensure_ascii=False)
         with self._open() as db:
             db.execute(
-                "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET updated = excluded.updated,"
-                " model = excluded.model, messages = excluded.messages, answer = excluded.answer, rating = excluded.rating,"
-                " correction = excluded.correction",
+                f"INSERT INTO feedback ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " (updated, model, messages, answer, rating, correction) = (excluded.updated, excluded.model,"
+                " excluded.messages, excluded.answer, excluded.rating, excluded.correction)",
                 (id, now, now, model, text, answer, rating, correction),
             )
         return id
@@ -143,28 +135,17 @@ class Feedback:
         Where one question has several opinions the newest counts. A file of an earlier export that would have no rows
         now is removed.
         """
-        folder = Path(folder)
-        rows = self.rows()
+        rows, folder = self.rows(), Path(folder)
         counts = {"read": len(rows), "chat": 0, "pairs": 0} | dict.fromkeys(REASONS, 0)
-        chat: dict[str, dict] = {}
-        pairs: dict[str, dict] = {}
+        taught: dict[str, tuple[dict, dict | None]] = {}  # question: (row of chat.jsonl, row of dpo.jsonl)
         for row in rows:
-            reason = _left_out(row)
-            if reason:
+            if reason := _left_out(row):
                 counts[reason] += 1
                 continue
             question = json.dumps(row["messages"], sort_keys=True)
-            counts["replaced"] += question in chat
-            chat.pop(question, None)
-            pairs.pop(question, None)
-            chat[question] = chat_messages([*row["messages"], _said(row["correction"] or row["answer"])])
-            if row["correction"] and row["answer"].strip():
-                pair = {
-                    "input": {"messages": row["messages"]},
-                    "preferred_output": [_said(row["correction"])],
-                    "non_preferred_output": [_said(row["answer"])],
-                }
-                pairs[question] = obey(pair, check_dpo)
+            counts["replaced"] += taught.pop(question, None) is not None
+            taught[question] = _examples(row)
+        chat, pairs = [one for one, _ in taught.values()], [pair for _, pair in taught.values() if pair]
         done = Export(_write(folder / "chat.jsonl", chat), _write(folder / "dpo.jsonl", pairs), counts)
         counts["chat"], counts["pairs"] = len(chat), len(pairs)
         for path, form in ((done.chat, "openai-chat"), (done.pairs, "openai-dpo")):
@@ -175,18 +156,14 @@ class Feedback:
 
 def _checked(messages: Sequence[dict]) -> list[dict]:
     """The messages with role and content alone. CourseError where they are not a conversation that ends with a question."""
-    if not isinstance(messages, list | tuple) or not messages:
-        raise CourseError("esperava a lista de mensagens.", 'Mande [{"role": "user", "content": "…"}].', "messages")
+    listed = isinstance(messages, list | tuple) and messages
+    require(listed, "esperava a lista de mensagens.", 'Mande [{"role": "user", "content": "…"}].', "messages")
     for number, message in enumerate(messages):
         right = isinstance(message, dict) and message.get("role") in ROLES and isinstance(message.get("content"), str)
-        if not right or not message["content"].strip():
-            raise CourseError(
-                "a mensagem não tem role e content.",
-                'Mande {"role": "user", "content": "…"}, com texto dentro.',
-                where=f"messages[{number}]",
-            )
-    if messages[-1]["role"] != "user":
-        raise CourseError("a última mensagem não é uma pergunta.", "Mande até a do usuário.", where="messages")
+        remedy, where = 'Mande {"role": "user", "content": "…"}, com texto dentro.', f"messages[{number}]"
+        require(right and message["content"].strip(), "a mensagem não tem role e content.", remedy, where)
+    asks = messages[-1]["role"] == "user"
+    require(asks, "a última mensagem não é uma pergunta.", "Mande até a do usuário.", "messages")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
@@ -198,13 +175,20 @@ def _left_out(row: dict) -> str | None:
     return "thumb_down_only" if row["rating"] == "down" else "no_opinion"
 
 
-def _said(text: str) -> dict:
-    return {"role": "assistant", "content": text}
+def _examples(row: dict) -> tuple[dict, dict | None]:
+    """What an opinion teaches: a conversation and, where there are two answers, which of them to prefer."""
+    question, texts = row["messages"], (row["correction"] or row["answer"], row["answer"])
+    right, wrong = ([{"role": "assistant", "content": text}] for text in texts)
+    chat = chat_messages([*question, *right])
+    if not (row["correction"] and row["answer"].strip()):
+        return chat, None
+    pair = {"input": {"messages": question}, "preferred_output": right, "non_preferred_output": wrong}
+    return chat, obey(pair, check_dpo)
 
 
-def _write(path: Path, rows: dict[str, dict]) -> Path | None:
+def _write(path: Path, rows: list[dict]) -> Path | None:
     if not rows:
         path.unlink(missing_ok=True)
         return None
-    write_jsonl(path, rows.values())
+    write_jsonl(path, rows)
     return path

@@ -8,14 +8,12 @@ Four kinds are taught before the launch (`TAUGHT`); the fifth (`ASKED`) is what 
 from the title, so that a model of a million weights can learn them; the words around the copy tell the kinds apart.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 
 from afina.chat.turn import prompt_text
 from afina.data.shop import shop_products
-from afina.errors import CourseError
+from afina.errors import require
 from afina.tune.evaluate import finished, generate
 from afina.tune.sft import TrainSettings
 
@@ -41,8 +39,8 @@ Pair = tuple[str, str]  # a question and its right answer
 
 def questions(kind: str, n: int, seed: int, split: str = "train") -> list[Pair]:
     """`n` different questions of a kind, each followed by a title, with the right answer. The same seed asks the same."""
-    if kind not in KINDS:
-        raise CourseError(f'não há perguntas do tipo "{kind}".', f"Os tipos são: {', '.join(KINDS)}.", "questions")
+    known = ", ".join(KINDS)
+    require(kind in KINDS, f'não há perguntas do tipo "{kind}".', f"Os tipos são: {known}.", "questions")
     attribute, question, answer = KINDS[kind]
     found: dict[str, str] = {}  # a dict keeps order and drops repeats
     for title, product in shop_products(seed, split):

@@ -1,7 +1,5 @@
 """Between the event loop, which serves people, and the thread, which has the model."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import contextlib
@@ -45,8 +43,8 @@ class LoopDesk(Desk):
         return Mailbox(self.outgoing)
 
     def _deliver(self) -> None:
-        if self.outgoing:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server is on its way out
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server is on its way out
+            if self.outgoing:
                 self.loop.call_soon_threadsafe(self._in_the_loop)
 
     def _in_the_loop(self) -> None:
@@ -83,7 +81,7 @@ def classify_forever(checkpoint: Checkpoint, desk: Desk, batch: int) -> None:
     from afina.tune.bert import predict  # with the Trainer: a second and 80 MB that a chat model can do without
 
     while True:
-        texts = desk.take(batch, wait=True)
+        texts = desk.take(batch)
         try:
             chances = predict(checkpoint.model, checkpoint.tokenizer, [one.text for one in texts])
             for one, row in zip(texts, chances.tolist(), strict=True):

@@ -5,8 +5,6 @@ waits for another's tokens. Every route that costs anything wants the key. Error
 Portuguese what to do.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses
@@ -20,6 +18,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import uvicorn
@@ -31,18 +30,23 @@ from starlette.routing import Route
 
 from afina.chat.batch import BatchRow, Busy
 from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
-from afina.chat.protocol import ApiError, ChunkWriter, Dialect, compact, completion, event, plain_text, read_chat
-from afina.chat.turn import Refused
+from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, plain_text, read_chat, read_dialect
+from afina.chat.turn import Refused, Turn
 from afina.child import options, refuse, tell, wait_for_parent
 from afina.errors import CourseError
 from afina.serve.feedback import Feedback
-from afina.serve.mailbox import Classified, LoopDesk, Mailbox, start
+from afina.serve.mailbox import Classified, LoopDesk, start
 
 BODY_LIMIT = 256 << 10  # bytes
 BODY_SECONDS = 10.0  # to send it
 READ_SECONDS = 5.0  # beyond the deadline, for a client to read what is left
 CONNECTIONS = 512
 KEEP_ALIVE = 30  # seconds that a quiet connection stays open
+# what a model of each kind does, and where
+KINDS = {
+    "chat": ("conversa, não classifica", "/v1/chat/completions"),
+    "classifier": ("classifica, não conversa", "/v1/classify"),
+}
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
 HEADERS = {
@@ -52,27 +56,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-DIALECT = Dialect(
-    {
-        "unsupported": ("unsupported", '"{name}" não existe neste servidor. Retire-o do pedido.'),
-        "boolean": ("invalid_value", '"{name}" deve ser true ou false.'),
-        "object": ("invalid_value", '"{name}" deve ser um objeto.'),
-        "number": ("invalid_value", '"{name}" deve ser um número de {least} a {most}.'),
-        "integer": ("invalid_value", '"{name}" deve ser um inteiro de {least} a {most}.'),
-        "stop": ("invalid_value", '"{name}" deve ser um texto, ou uma lista de até 4.'),
-        "messages": ("invalid_value", '"{name}" deve ser uma lista com ao menos uma mensagem.'),
-        "role": ("invalid_value", '"{name}" deve ser um destes: {roles}.'),
-        "text": ("invalid_value", '"{name}" deve ser um texto: este modelo só lê textos.'),
-        "empty": ("invalid_value", "Todas as mensagens estão vazias: escreva uma pergunta."),
-    }
-)
+DIALECT = read_dialect("serve")
 
 
-def _error(error: ApiError) -> JSONResponse:
-    headers = {"Retry-After": "1"} if error.status == 503 else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.body, error.status, headers)
+def _error(request: Request, error: ApiError) -> JSONResponse:
+    headers = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
+    return JSONResponse(error.body, error.status, headers.get(error.status))
 
 
 async def read_json(request: Request) -> dict:
@@ -82,8 +71,8 @@ async def read_json(request: Request) -> dict:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.stream():
                 body += part
-                if len(body) > BODY_LIMIT:
-                    raise ApiError(413, f"O pedido passa de {BODY_LIMIT >> 10} KB. Encurte-o.", "request_too_large")
+                message = f"O pedido passa de {BODY_LIMIT >> 10} KB. Encurte-o."
+                demand(len(body) <= BODY_LIMIT, message, "request_too_large", status=413)
     except TimeoutError:
         raise ApiError(408, "O corpo do pedido não chegou inteiro a tempo.", "request_timeout") from None
     try:
@@ -91,12 +80,8 @@ async def read_json(request: Request) -> dict:
     except (ValueError, RecursionError) as error:
         message = f"O corpo do pedido não é JSON ({error}). Confira aspas, vírgulas e a codificação, que é UTF-8."
         raise ApiError(400, message, "invalid_json") from None
-    if not isinstance(found, dict):
-        raise ApiError(400, "O corpo do pedido deve ser um objeto JSON, entre chaves.", "invalid_json")
+    demand(isinstance(found, dict), "O corpo do pedido deve ser um objeto JSON, entre chaves.", "invalid_json")
     return found
-
-
-# --- the application ---------------------------------------------------------------------------------------------------
 
 
 class Service:
@@ -109,18 +94,14 @@ class Service:
         self.dialect = dataclasses.replace(DIALECT, most_answers=min(8, batch + queue))
 
     def application(self) -> Starlette:
-        routes = [Route(path, self.page) for path in PAGE_FILES]
-        routes += [
-            Route("/health", self.health),
-            Route("/v1/models", self.models),
-            Route("/v1/models/{name:path}", self.model),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
-            Route("/v1/classify", self.classify, methods=["POST"]),
-            Route("/classify", self.classify, methods=["POST"]),  # where vLLM has it
-            Route("/v1/feedback", self.feedback, methods=["POST"]),
-        ]
-        handlers = {
-            ApiError: lambda request, error: _error(error),
+        gets = dict.fromkeys(PAGE_FILES, self.page) | {"/health": self.health}
+        gets |= {"/v1/models": self.models, "/v1/models/{name:path}": self.models}
+        posts = {"/v1/chat/completions": self.chat, "/v1/feedback": self.feedback}
+        posts |= {"/v1/classify": self.classify, "/classify": self.classify}  # the second is where vLLM has it
+        routes = [Route(path, does) for path, does in gets.items()]
+        routes += [Route(path, does, methods=["POST"]) for path, does in posts.items()]
+        handlers: dict[type[Exception], Any] = {
+            ApiError: _error,
             HTTPException: self.no_route,
             ClientDisconnect: lambda request, error: Response(status_code=499),
             Exception: self.broken,
@@ -135,24 +116,30 @@ class Service:
 
     def no_route(self, request: Request, error: HTTPException) -> Response:
         what = f"{request.method} {request.url.path}"
-        if error.status_code == 405:
-            return _error(ApiError(405, f"{what}: este endereço não aceita este método.", "method_not_allowed"))
-        return _error(ApiError(error.status_code, f"{what}: não há nada neste endereço.", "unknown_url"))
+        faults = {405: ("este endereço não aceita este método", "method_not_allowed")}
+        problem, code = faults.get(error.status_code, ("não há nada neste endereço", "unknown_url"))
+        return _error(request, ApiError(error.status_code, f"{what}: {problem}.", code))
 
     def broken(self, request: Request, error: Exception) -> Response:
         traceback.print_exception(error)
-        return _error(ApiError(500, "O servidor falhou neste pedido: veja o registro dele.", "internal_error"))
+        return _error(request, ApiError(500, "O servidor falhou neste pedido: veja o registro dele.", "internal_error"))
 
     def has_key(self, request: Request) -> bool:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and secrets.compare_digest(given.strip().encode(), self.key.encode())
+        return has_key(request.headers.get("Authorization", ""), self.key)
 
     def want_key(self, request: Request) -> None:
-        if not self.has_key(request):
-            message = "Chave errada ou ausente. Mande o cabeçalho Authorization: Bearer CHAVE."
-            raise ApiError(401, message, "invalid_api_key")
+        message = "Chave errada ou ausente. Mande o cabeçalho Authorization: Bearer CHAVE."
+        demand(self.has_key(request), message, "invalid_api_key", status=401)
 
-    # --- what anybody may ask --------------------------------------------------------------------------------------
+    async def body_of(self, request: Request, kind: str) -> dict:
+        """The body of a question to a model of this kind, from somebody who has the key."""
+        self.want_key(request)
+        body = await read_json(request)
+        self.check_name(body.get("model"))
+        c = self.checkpoint
+        does, route = KINDS[c.kind]
+        demand(c.kind == kind, f"{c.name} {does}. Use {route}.", "wrong_kind_of_model", "model")
+        return body
 
     async def page(self, request: Request) -> Response:
         return FileResponse(PAGE / PAGE_FILES[request.url.path], headers=HEADERS)
@@ -165,32 +152,18 @@ class Service:
             report |= {"model": self.checkpoint.name, "active": self.desk.active, "waiting": len(self.desk.waiting)}
         return JSONResponse(report, 200 if alive else 503)
 
-    # --- what wants the key ----------------------------------------------------------------------------------------
-
-    def card(self) -> dict:
-        c = self.checkpoint
-        entry = {"id": c.name, "object": "model", "created": self.created, "owned_by": "afina"}
-        return entry | {"kind": c.kind, "context": c.context, "labels": c.labels, "about": c.about}
-
     async def models(self, request: Request) -> Response:
+        """The list of the one model here or, with its name in the path, the model itself."""
         self.want_key(request)
-        return JSONResponse({"object": "list", "data": [self.card()]})
-
-    async def model(self, request: Request) -> Response:
-        self.want_key(request)
-        self.check_name(request.path_params["name"])
-        return JSONResponse(self.card())
+        c, name = self.checkpoint, request.path_params.get("name")
+        card = {"id": c.name, "object": "model", "created": self.created, "owned_by": "afina", "kind": c.kind}
+        card |= {"context": c.context, "labels": c.labels, "about": c.about}
+        self.check_name(name)
+        return JSONResponse({"object": "list", "data": [card]} if name is None else card)
 
     def check_name(self, name) -> None:
-        if name is not None and name != self.checkpoint.name:
-            message = f"Não conheço o modelo {str(name)[:100]!r}. Aqui há {self.checkpoint.name!r}."
-            raise ApiError(404, message, "model_not_found", "model")
-
-    def check_kind(self, kind: str) -> None:
-        if self.checkpoint.kind != kind:
-            route = {"chat": "/v1/chat/completions", "classifier": "/v1/classify"}[self.checkpoint.kind]
-            does = {"chat": "conversa, não classifica", "classifier": "classifica, não conversa"}[self.checkpoint.kind]
-            raise ApiError(400, f"{self.checkpoint.name} {does}. Use {route}.", "wrong_kind_of_model", "model")
+        message = f"Não conheço o modelo {str(name)[:100]!r}. Aqui há {self.checkpoint.name!r}."
+        demand(name in (None, self.checkpoint.name), message, "model_not_found", "model", status=404)
 
     def hand_in(self, *works: BatchRow | Classified) -> None:
         try:
@@ -203,11 +176,10 @@ class Service:
         self.want_key(request)
         body = await read_json(request)
         known = ("messages", "answer", "model", "rating", "correction", "id")
-        if strange := [name for name in body if name not in known]:
-            message = f'Não conheço o campo "{strange[0]}". Há {", ".join(known)}.'
-            raise ApiError(400, message, "invalid_value", strange[0])
-        if missing := [name for name in ("messages", "answer") if name not in body]:
-            raise ApiError(400, f'Falta o campo "{missing[0]}".', "missing_field", missing[0])
+        for name in body:
+            demand(name in known, f'Não conheço o campo "{name}". Há {", ".join(known)}.', "invalid_value", name)
+        for name in ("messages", "answer"):
+            demand(name in body, f'Falta o campo "{name}".', "missing_field", name)
         try:
             id = await asyncio.to_thread(self.store.add, **{"model": self.checkpoint.name} | body)
         except CourseError as error:
@@ -216,17 +188,13 @@ class Service:
 
     async def classify(self, request: Request) -> Response:
         """{"input": text or list} -> {"data": [{"index", "label", "probs", "num_classes"}]}, as vLLM's /classify."""
-        self.want_key(request)
-        body = await read_json(request)
-        self.check_name(body.get("model"))
-        self.check_kind("classifier")
+        body = await self.body_of(request, "classifier")
         from afina.tune.bert import encode  # only where there is a classifier: its thread has loaded it
 
-        given = body.get("input")
+        given: Any = body.get("input")
         texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or len(texts) > self.queue:
-            message = f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.'
-            raise ApiError(400, message, "invalid_value", "input")
+        fits = isinstance(texts, list) and 0 < len(texts) <= self.queue
+        demand(fits, f'"input" deve ser um texto, ou uma lista de 1 a {self.queue}.', "invalid_value", "input")
         texts = [plain_text(text, f"input[{place}]", self.dialect) for place, text in enumerate(texts)]
         try:
             rows = await asyncio.to_thread(encode, texts, self.checkpoint.tokenizer, self.checkpoint.context)
@@ -234,7 +202,7 @@ class Service:
             long = "tokens" in error.problem
             raise ApiError(400, str(error), "context_length_exceeded" if long else "invalid_value", "input") from None
         works = [Classified(text, self.desk.mailbox()) for text in texts]
-        found = await self.answers(request, works, [work.pieces for work in works])
+        found = await self.answers(request, works, works)
         labels = self.checkpoint.labels
         data = [
             {"index": i, "label": labels[row.index(max(row))], "probs": row, "num_classes": len(row)}
@@ -242,15 +210,14 @@ class Service:
         ]
         tokens = sum(len(row["input_ids"]) for row in rows)
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
-        id = "classify-" + secrets.token_hex(12)
-        head = {"id": id, "object": "list", "created": int(time.time()), "model": self.checkpoint.name}
-        return JSONResponse(head | {"labels": labels, "data": data, "usage": usage})
+        head = self.new_head("classify-") | {"object": "list", "labels": labels}
+        return JSONResponse(head | {"data": data, "usage": usage})
 
-    async def answers(self, request: Request, works: Sequence, mailboxes: Sequence[Mailbox]) -> list[list]:
-        """The pieces of each work, in time. ApiError: no room, or the time is over. ClientDisconnect: it left before."""
+    async def answers(self, request: Request, works: Sequence, asked: Sequence[Turn | Classified]) -> list[list]:
+        """The pieces of each, in time. ApiError: no room, or the time is over. ClientDisconnect: it left before."""
 
         async def all_pieces() -> list[list]:
-            return [[piece async for piece in mailbox.pieces()] for mailbox in mailboxes]
+            return [[piece async for piece in one.pieces.pieces()] for one in asked]
 
         self.hand_in(*works)
         task, gone = asyncio.ensure_future(all_pieces()), asyncio.ensure_future(_gone(request))
@@ -268,36 +235,35 @@ class Service:
                 one.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
 
+    def new_head(self, prefix: str) -> dict:
+        return {"id": prefix + secrets.token_hex(12), "created": int(time.time()), "model": self.checkpoint.name}
+
     def late(self) -> ApiError:
         message = f"A resposta passou de {self.timeout:g} s. Peça menos tokens, ou tente quando houver menos gente."
         return ApiError(504, message, "timeout")
 
     async def chat(self, request: Request) -> Response:
-        self.want_key(request)
-        body = await read_json(request)
-        self.check_name(body.get("model"))
-        self.check_kind("chat")
-        asked, c = read_chat(body, self.dialect), self.checkpoint
-        mailboxes = [self.desk.mailbox() for _ in asked.turns]
-        for turn, mailbox in zip(asked.turns, mailboxes, strict=True):
-            turn.pieces = mailbox
+        body = await self.body_of(request, "chat")
+        asked = read_chat(body, self.dialect)
+        for turn in asked.turns:
+            turn.pieces = self.desk.mailbox()
         ends = () if body.get("ignore_eos") is True else None  # vLLM's, to measure answers of one length
         try:
-            rows = await asyncio.to_thread(c.rows, asked.turns, ends)
+            rows = await asyncio.to_thread(self.checkpoint.rows, asked.turns, ends)
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from None
-        head = {"id": "chatcmpl-" + secrets.token_hex(12), "created": int(time.time()), "model": c.name}
+        head = self.new_head("chatcmpl-")
         if asked.stream:
             self.hand_in(*rows)
-            return _Stream(self, rows, _events(ChunkWriter(head, asked), mailboxes))
-        texts = ["".join(pieces) for pieces in await self.answers(request, rows, mailboxes)]
-        return Response(compact(completion(head, asked.turns, texts)), media_type="application/json")
+            return _Stream(self, rows, _events(ChunkWriter(head, asked)))
+        texts = ["".join(pieces) for pieces in await self.answers(request, rows, asked.turns)]
+        return JSONResponse(completion(head, asked.turns, texts))
 
 
-async def _events(chunks: ChunkWriter, mailboxes: Sequence[Mailbox]) -> AsyncIterator[bytes]:
-    for index, mailbox in enumerate(mailboxes):
+async def _events(chunks: ChunkWriter) -> AsyncIterator[bytes]:
+    for index, turn in enumerate(chunks.request.turns):
         yield chunks.start(index)
-        async for piece in mailbox.pieces():
+        async for piece in turn.pieces.pieces():
             yield chunks.piece(index, piece)
         yield chunks.end(index)
     yield chunks.last()
@@ -320,10 +286,10 @@ class _Stream(StreamingResponse):
         except StopAsyncIteration:
             return
         except TimeoutError:
-            yield event(self.service.late().body)
+            yield self.service.late().event
         except Exception as error:
             traceback.print_exception(error)
-            yield event(ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").body)
+            yield ApiError(500, "O modelo falhou no meio desta resposta.", "internal_error").event
 
     async def __call__(self, scope, receive, send) -> None:
         try:
@@ -341,11 +307,8 @@ async def _gone(request: Request) -> None:
         continue
 
 
-# --- the process -------------------------------------------------------------------------------------------------------
-
-
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there. CourseError: the port is taken, or the address is not ours."""
+    """A socket of this address. CourseError: the port is taken, or the address is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # with the protocol named, asyncio sends without waiting for more (TCP_NODELAY): else each answer may wait 40 ms
     door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -380,28 +343,25 @@ def main() -> int:
         limit_concurrency=CONNECTIONS, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1,
         backlog=CONNECTIONS,
     )  # fmt: skip
-    asyncio.run(_serve(uvicorn.Server(config), door, service, out))
+    server = uvicorn.Server(config)
+
+    def end_with_parent() -> None:
+        wait_for_parent()
+        server.should_exit = True
+
+    threading.Thread(target=end_with_parent, daemon=True, name="parent").start()
+    door.listen(CONNECTIONS)  # who knocks before uvicorn runs waits a moment
+    told = {"url": _address(door), "api_key": key, "model": checkpoint.name}
+    tell(told | {"feedback": str(store.path.resolve())}, out)
+    asyncio.run(server.serve([door]))
     sys.stdout.flush()
     os._exit(0)  # without waiting for the model's thread
 
 
-async def _serve(server: uvicorn.Server, door: socket.socket, service: Service, out) -> None:
-    """Serve until the parent closes our stdin, or dies."""
-    running = asyncio.ensure_future(server.serve([door]))
-    while not server.started and not running.done():
-        await asyncio.sleep(0.01)
+def _address(door: socket.socket) -> str:
     host, port = door.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    host = f"[{host}]" if ":" in host else host
-    told = {"url": f"http://{host}:{port}", "api_key": service.key, "model": service.checkpoint.name}
-    tell(told | {"feedback": str(service.store.path.resolve())}, out)
-
-    def watch():
-        wait_for_parent()
-        server.should_exit = True
-
-    threading.Thread(target=watch, daemon=True, name="parent").start()
-    await running
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 if __name__ == "__main__":

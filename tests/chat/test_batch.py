@@ -202,15 +202,15 @@ def test_a_full_queue_refuses_and_those_who_left_make_room():
     with pytest.raises(Busy):
         desk.hand_in(rows[2], rows[3])  # both or none
     desk.hand_in(rows[3])
-    assert desk.take(5, wait=True) == [rows[1], rows[3]] and desk.take(5, wait=False) == []
+    assert desk.take(5) == [rows[1], rows[3]] and desk.take(5) == []
 
 
 def test_who_does_not_fit_is_not_passed_by():
     desk = Desk()
     rows = [BatchRow([1], 1, model=name) for name in "aba"]
     desk.hand_in(*rows)
-    assert desk.take(5, wait=True, fits=lambda row: row.model == "a") == rows[:1]
-    assert desk.take(5, wait=False, fits=lambda row: True) == rows[1:]
+    assert desk.take(5, fits=lambda row: row.model == "a") == rows[:1]
+    assert desk.take(5) == rows[1:]
 
 
 def test_several_models_answer_together_and_few_stay_in_memory(tiny):

@@ -52,10 +52,10 @@ def test_a_hand_gpt_is_read_as_it_was_tuned():
     with torch.no_grad():
         ours = checkpoint.model(input_ids=torch.tensor([ids])).logits
         assert torch.allclose(ours, hand(torch.tensor([ids])), atol=1e-4)
-    assert (checkpoint.kind, checkpoint.context, checkpoint.follows) == ("chat", 128, True)
+    assert (checkpoint.kind, checkpoint.context, "só continua" in checkpoint.about) == ("chat", 128, False)
     raw = load_checkpoint(MODELS / "gpt-pt")  # never tuned to answer: it continues, and says so
     assert raw.prompt_ids(user("O Benfica")) == [0, *tokenizer.encode("O Benfica")]
-    assert not raw.follows and "só continua" in raw.about
+    assert not raw.tokenizer.chat_template and "só continua" in raw.about
 
 
 def test_a_hand_lora_is_merged_into_its_base_and_wants_it(tmp_path):

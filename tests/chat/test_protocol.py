@@ -7,7 +7,7 @@ import pytest
 from chat_base import user
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from afina.chat.protocol import ApiError, ChatRequest, ChunkWriter, Dialect, completion, plain_text, read_chat
+from afina.chat.protocol import ApiError, ChatRequest, ChunkWriter, Dialect, completion, has_key, plain_text, read_chat
 from afina.chat.turn import Turn
 from afina.cloud.openai import DIALECT as ENGLISH
 from afina.cloud.openai import validator
@@ -87,6 +87,25 @@ def test_each_side_has_its_own_words_and_limits():
     with pytest.raises(ApiError, match="de 1 a 2"):
         read_chat({"messages": user("x"), "n": 3}, dataclasses.replace(PORTUGUESE, most_answers=2))
     assert ApiError(503, "x").body["error"]["type"] == "server_error"
+
+
+def test_both_sides_have_words_for_every_fault():
+    assert set(PORTUGUESE.words) == {*ENGLISH.words, "empty"}  # the twin takes a conversation without a word
+
+
+@pytest.mark.parametrize(
+    ("header", "right"),
+    [
+        ("Bearer açaí", True),
+        ("bearer  açaí ", True),
+        ("Bearer acai", False),
+        ("Basic açaí", False),
+        ("açaí", False),
+        ("", False),
+    ],
+)
+def test_a_key_comes_as_a_bearer(header, right):
+    assert has_key(header, "açaí") == right
 
 
 def test_half_a_surrogate_pair_is_no_text():
