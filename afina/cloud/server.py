@@ -4,6 +4,7 @@ It listens on 127.0.0.1 only, wants its random keys on every request, and marks 
 supervisor thread checks the data of new jobs and keeps the training process going. No torch before the first chat.
 """
 
+import json
 import os
 import secrets
 import sqlite3
@@ -100,7 +101,7 @@ class Twin:
                 fail(self.store, job["id"], "server_error", message)
         with (self.folder / "worker.log").open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "afina.cloud.train", str(self.folder), str(self.base)],
+                [sys.executable, "-m", "afina.cloud.train", json.dumps({"folder": str(self.folder), "base": str(self.base)})],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
 

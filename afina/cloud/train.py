@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import threading
 import time
 import traceback
@@ -27,7 +26,7 @@ import torch
 
 from afina import whole
 from afina.chat.turn import prompt_text
-from afina.child import wait_for_parent
+from afina.child import options, wait_for_parent
 from afina.cloud.intake import add_file, csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.store import Store, new_id, now
 from afina.errors import CourseError
@@ -327,7 +326,8 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
+    given = options()
     os.environ.update(AFINA_PROFILE="cpu", AFINA_PROGRESS="0", HF_HUB_OFFLINE="1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -336,9 +336,9 @@ def main(argv: list[str]) -> int:
     import afina.tune.sft  # noqa: F401
 
     gc.freeze()  # the trainer collects garbage after each run; without this it walks all of torch, half a second a job
-    work(Store(Path(argv[0])), Path(argv[1]))
+    work(Store(Path(given["folder"])), Path(given["base"]))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())
