@@ -81,6 +81,6 @@ def test_a_solution_is_named_by_its_task():
 
 
 def test_each_colab_image_has_its_list():
-    lists = sorted((ROOT / "workshop" / "colab").glob("python-*.txt"))
+    lists = sorted((ROOT / "workshop" / "colab_packages").glob("python-*.txt"))
     assert [path.stem for path in lists] == ["python-3.12", "python-3.13"]
     assert all("numpy==" in path.read_text(encoding="utf-8") for path in lists)
