@@ -18,20 +18,9 @@ from afina.ptbr import decimal
 from afina.runtime import Runtime, build_folder, course_root, versions_of
 
 PACKAGES = (
-    *(
-        "torch",
-        "transformers",
-        "trl",
-        "peft",
-        "datasets",
-        "accelerate",
-        "bitsandbytes",
-        "unsloth",
-        "tokenizers",
-        "openai",
-    ),
-    *("boto3", "pandas", "numpy", "pyarrow", "scikit-learn", "matplotlib", "jupyterlab", "nbval", "ipykernel"),
-)
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "unsloth", "tokenizers", "openai",
+    "boto3", "pandas", "numpy", "pyarrow", "scikit-learn", "matplotlib", "jupyterlab", "nbval", "ipykernel",
+)  # fmt: skip
 SETTINGS = ("AFINA_PROFILE", "AFINA_OFFLINE", "AFINA_PROGRESS", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "CI")
 
 
@@ -47,12 +36,9 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} em {sys.prefix}"
     yield "Memória", _tried(free_memory)
     yield "Disco", _tried(lambda: f"{decimal(shutil.disk_usage(course_root()).free / 1e9, 0)} GB livres")
-    yield (
-        "data/ gravável",
-        _tried(
-            lambda: "sim" if os.access(course_root() / "data", os.W_OK) else "não: copie o curso para uma pasta sua"
-        ),
-    )
+    writable = _tried(lambda: str(os.access(course_root() / "data", os.W_OK)))
+    said = {"True": "sim", "False": "não: copie o curso para uma pasta sua"}
+    yield "data/ gravável", said.get(writable, writable)
     yield "Saídas em", _tried(lambda: str(build_folder()))
     runtime = _tried(lambda: str(Runtime.here(show=False)))
     for line in runtime.splitlines():
@@ -71,19 +57,16 @@ def _tried(find: Callable[[], str]) -> str:
 
 def anonymous(said: str) -> str:
     """`said` without the reader's home folder, user name or machine name."""
-    for name, instead in (
-        (_known(lambda: str(Path.home())), "~"),
-        (_known(getpass.getuser), "…"),
-        (platform.node(), "…"),
-    ):
+    names = {_known(Path.home): "~", _known(getpass.getuser): "…", platform.node(): "…"}
+    for name, instead in names.items():
         if len(name) > 1:
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said)
     return said
 
 
-def _known(find: Callable[[], str]) -> str:
+def _known(find: Callable[[], object]) -> str:
     try:
-        return find()
+        return str(find())
     except (OSError, KeyError, RuntimeError):  # a uid without a name, no home
         return ""
 

@@ -103,21 +103,14 @@ def arm_network_guard() -> None:
     sys.addaudithook(_audit)
 
 
-def progress(
-    items: Iterable[T] | None = None,
-    desc: str = "",
-    total: float | None = None,
-    unit: str = "it",
-    disable=False,
-    **more,
-):
-    """A tqdm bar: in a notebook a widget, in a terminal a line; silent with `disable` and where `AFINA_PROGRESS=0`."""
+def progress(items: Iterable[T] | None = None, *, disable: bool = False, **options):
+    """A tqdm bar, `options` its own: in a notebook a widget, in a terminal a line; silent where `AFINA_PROGRESS=0`."""
     disable = disable or os.environ.get("AFINA_PROGRESS") == "0"
     if disable:
         from tqdm import tqdm
     else:
         from tqdm.auto import tqdm
-    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, disable=disable, **more)
+    return tqdm(items, unit_scale=True, disable=disable, **options)
 
 
 @dataclass(frozen=True)

@@ -60,14 +60,10 @@ class Checkpoint:
     def prompts(self) -> PromptBuilder:
         return PromptBuilder(self.tokenizer, self.context)
 
-    def prompt_ids(self, messages: Sequence[dict]) -> list[int]:
-        """The ids that the model continues. Refused (code "context_length_exceeded"): no room is left for an answer."""
-        return self.prompts.ids(messages)
-
     def rows(
         self, turns: Sequence[Turn], ends: Collection[int] | None = None, too_long: str = TOO_LONG
     ) -> list[BatchRow]:
-        """Turns that ask the same, as rows of a batch; their answers go to each one's `pieces`. Refused as `prompt_ids`."""
+        """Turns that ask the same, as rows of a batch; their answers go to each one's `pieces`. Refused as `prompts.ids`."""
         ids = self.prompts.ids(turns[0].messages, too_long)
         if not ids:
             raise Refused("Não sobrou nada para o modelo ler.", "invalid_value")

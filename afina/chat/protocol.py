@@ -12,13 +12,10 @@ from pathlib import Path
 
 from afina.chat.turn import Turn
 
+# what is read, and what changes no answer
 TAKEN = frozenset({
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
-    "stream_options",
-})  # fmt: skip
-# what changes no answer
-IGNORED = frozenset({
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities",
+    "stream_options", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities",
 })  # fmt: skip
 # what would change the answer and is not done here, with the values that ask for nothing: others are refused
 NOT_DONE = {
@@ -97,7 +94,7 @@ class ChatRequest:
 def read_chat(body: Mapping, dialect: Dialect) -> ChatRequest:
     """The request of a body, "model" aside. ApiError (400): the first thing in it that cannot be done."""
     for name, value in body.items():
-        if value not in NOT_DONE.get(name, (value,)) or (dialect.strict and name not in {*TAKEN, *IGNORED, *NOT_DONE}):
+        if value not in NOT_DONE.get(name, (value,)) or (dialect.strict and name not in {*TAKEN, *NOT_DONE}):
             raise dialect.fault("unsupported", name[:60])
     stream, extras = body.get("stream") or False, body.get("stream_options") or {}
     for name, value, kind, word in (("stream", stream, bool, "boolean"), ("stream_options", extras, dict, "object")):
