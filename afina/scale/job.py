@@ -72,9 +72,7 @@ class SftJob:
 
 JOBS = {"gpt": GPTJob, "bert": BertJob, "sft": SftJob}
 Job = GPTJob | BertJob | SftJob
-_LEAST = {"max_steps": -1} | dict.fromkeys(
-    ("warmup", "warmup_steps", "seed", "examples", "dropout", "learning_rate", "epochs"), 0
-)
+_FROM_ZERO = ("warmup", "warmup_steps", "seed", "examples", "dropout", "learning_rate", "epochs")
 _NAMES: dict[type, str] = {int: "um inteiro", float: "um número", bool: "true ou false", str: "um texto"}
 
 
@@ -103,7 +101,7 @@ def _problem(key: str, value: object, kind: type | None, given) -> str:
         return f'a chave "{key}" não existe'
     if given is None:
         return f"{key} é {value!r}, e precisa ser {_NAMES[kind]}"
-    least = _LEAST.get(key, 1)
+    least = -1 if key == "max_steps" else int(key not in _FROM_ZERO)
     return f"{key} é {value!r}, e começa em {least}" if kind in (int, float) and given < least else ""
 
 
