@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from afina import __version__
 from afina.command import Verb, argument, need, option, run_verb, told, verb_list, workshop
 from afina.errors import CourseError, require
-from afina.runtime import SEED, arm_network_guard
+from afina.runtime import SEED, arm_network_guard, is_loopback
 
 # fmt: off  one parameter a line
 
@@ -242,7 +242,7 @@ def serve(
     """
     asked = dict(locals())  # by the names that `serving` has for them
     need("serve", "starlette", "uvicorn", "torch", "transformers")
-    from afina.serve import is_loopback, serving
+    from afina.serve import serving
 
     print("Carregando o modelo…", flush=True)
     with serving(**asked, show=False) as server:

@@ -13,7 +13,6 @@ API: GET /v1/models, POST /v1/chat/completions (stream or not), POST /v1/classif
 POST /v1/feedback, GET /health; errors as {"error": {"message", "type", "code", "param"}}, messages in Portuguese.
 """
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,11 +81,3 @@ def serving(
     if show:
         print(f"{server.model} em {server.url}")
     return server
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
