@@ -36,11 +36,11 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} em {sys.prefix}"
     yield "Memória", _tried(free_memory)
     yield "Disco", _tried(lambda: f"{decimal(shutil.disk_usage(course_root()).free / 1e9, 0)} GB livres")
-    writable = _tried(lambda: str(os.access(course_root() / "data", os.W_OK)))
+    writable = _tried(lambda: os.access(course_root() / "data", os.W_OK))
     said = {"True": "sim", "False": "não: copie o curso para uma pasta sua"}
     yield "data/ gravável", said.get(writable, writable)
-    yield "Saídas em", _tried(lambda: str(build_folder()))
-    runtime = _tried(lambda: str(Runtime.here(show=False)))
+    yield "Saídas em", _tried(build_folder)
+    runtime = _tried(lambda: Runtime.here(show=False))
     for line in runtime.splitlines():
         yield (line[:12].strip(), line[13:]) if "\n" in runtime else ("Perfil", line)
     yield "Variáveis", ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ) or "nenhuma"
@@ -48,27 +48,21 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Pacotes", ", ".join(f"{name} {present.get(name, 'ausente')}" for name in PACKAGES)
 
 
-def _tried(find: Callable[[], str]) -> str:
+def _tried(find: Callable[[], object], otherwise: str | None = None) -> str:
     try:
-        return find()
+        return str(find())
     except Exception as error:
-        return f"não deu para saber: {str(error) or error.__class__.__name__}"
+        return f"não deu para saber: {str(error) or error.__class__.__name__}" if otherwise is None else otherwise
 
 
 def anonymous(said: str) -> str:
     """`said` without the reader's home folder, user name or machine name."""
-    names = {_known(Path.home): "~", _known(getpass.getuser): "…", platform.node(): "…"}
+    # a uid may have no name, and no home
+    names = {_tried(Path.home, ""): "~", _tried(getpass.getuser, ""): "…", platform.node(): "…"}
     for name, instead in names.items():
         if len(name) > 1:
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said)
     return said
-
-
-def _known(find: Callable[[], object]) -> str:
-    try:
-        return str(find())
-    except (OSError, KeyError, RuntimeError):  # a uid without a name, no home
-        return ""
 
 
 def commit(root: Path) -> str:

@@ -1,10 +1,7 @@
 """Any checkpoint of the course, ready to answer: what a folder holds is read from its files, never from its name.
 
-config.json of a hand GPT        -> transformers' GPT-2 with the same weights (lesson 08 proves them equal)
-config.json of a language model  -> as it is: base or merged
-adapter_config.json              -> its base, with the adapter merged into it (in 4 bits it stays beside it)
-a hand LoRA file, *.safetensors  -> the hand GPT of `base`, with the LoRA merged
-…ForSequenceClassification       -> a classifier
+A hand GPT becomes transformers' GPT-2 with the same weights (lesson 08 proves them equal). An adapter or a hand LoRA file is
+merged into its base; in 4 bits it stays beside it. A language model and a classifier are taken as they are.
 """
 
 import contextlib

@@ -51,8 +51,7 @@ SEVENTY_BILLION = Size("Llama 3.1 70B", 70_553_706_496, 2 * 128_256 * 8_192, 80,
 def read_header(path: str | Path) -> dict[str, dict]:
     """{tensor: {"dtype", "shape", "data_offsets"}} of a safetensors file, from its first bytes alone.
 
-    The file opens with the header's length (8 bytes, little endian), then the header (JSON), then the numbers. CourseError
-    for a file of another kind.
+    CourseError for a file of another kind.
     """
     path = Path(path)
     try:
@@ -114,8 +113,9 @@ def cache_bytes(size: Size, conversations: int, tokens: int, precision: str = "b
 
 def memory(size: Size, precision: str, conversations: int = 1, tokens: int = 2_048) -> Memory:
     """What serving takes with so many conversations at once, each with up to `tokens` tokens of question and answer."""
-    counted = min(conversations, tokens) >= 1
-    require(counted, "conversas e tokens contam-se a partir de 1.", "Confira os dois.", "memory")
+    require(
+        min(conversations, tokens) >= 1, "conversas e tokens contam-se a partir de 1.", "Confira os dois.", "memory"
+    )
     weights = weight_bytes(size, precision) / GB
     return Memory(weights, cache_bytes(size, conversations, tokens) / GB, PROCESS_GB + SPARE * weights)
 
