@@ -113,9 +113,8 @@ def cache_bytes(size: Size, conversations: int, tokens: int, precision: str = "b
 
 def memory(size: Size, precision: str, conversations: int = 1, tokens: int = 2_048) -> Memory:
     """What serving takes with so many conversations at once, each with up to `tokens` tokens of question and answer."""
-    require(
-        min(conversations, tokens) >= 1, "conversas e tokens contam-se a partir de 1.", "Confira os dois.", "memory"
-    )
+    counted = min(conversations, tokens) >= 1
+    require(counted, "conversas e tokens contam-se a partir de 1.", "Confira os dois.", "memory")
     weights = weight_bytes(size, precision) / GB
     return Memory(weights, cache_bytes(size, conversations, tokens) / GB, PROCESS_GB + SPARE * weights)
 
