@@ -100,8 +100,9 @@ def _read(key: str, value: Any, kind: type | None) -> tuple[Any, str]:
     if kind is None:
         return value, f'a chave "{key}" não existe'
     written = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    given: Any = float(value) if kind is float and (type(value) is int or written) else value
+    given = float(value) if kind is float and (type(value) is int or written) else value
     if type(given) is not kind:
         return given, f"{key} é {value!r}, e precisa ser {_NAMES[kind]}"
     least = -1 if key == "max_steps" else int(key not in _FROM_ZERO)
-    return given, f"{key} é {value!r}, e começa em {least}" if kind in (int, float) and given < least else ""
+    low = kind is not bool and isinstance(given, int | float) and given < least
+    return given, f"{key} é {value!r}, e começa em {least}" if low else ""
