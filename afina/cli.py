@@ -5,8 +5,6 @@
 A verb imports its room only when it runs. Whatever goes wrong is told in one sentence; AFINA_DEBUG=1 shows the traceback.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -18,11 +16,10 @@ from typing import Annotated, Literal
 
 from afina import __version__
 from afina.command import Verb, argument, need, option, run_verb, told, verb_list, workshop
-from afina.errors import CourseError
-from afina.runtime import SEED, arm_network_guard
+from afina.errors import CourseError, require
+from afina.runtime import SEED, arm_network_guard, is_loopback
 
 # fmt: off  one parameter a line
-# --- data ------------------------------------------------------------------------------------------------------------
 
 
 def prep(
@@ -33,9 +30,7 @@ def prep(
     strict: Annotated[bool, option("para na primeira linha quebrada")] = False,
     workers: Annotated[int | None, option("processos (2; 1 para arquivos pequenos)", metavar="N")] = None,
     ray: Annotated[str | None, option('um cluster Ray ("auto" encontra um)', metavar="ENDEREÇO")] = None,
-    near_duplicates: Annotated[
-        float | None, option("tira também as quase iguais: Jaccard de pelo menos J, de 0.5 a 1", metavar="J")
-    ] = None,
+    near_duplicates: Annotated[float | None, option("tira as quase iguais: Jaccard de 0.5 a 1", metavar="J")] = None,
     force: Annotated[bool, option("refaz mesmo que a saída já esteja pronta")] = False,
     as_json: Annotated[bool, option("relatório em JSON, para máquinas", "--json")] = False,
 ) -> int:
@@ -63,7 +58,7 @@ def download(
     folder: Annotated[str | None, option("onde gravar (data/real)", metavar="PASTA")] = None,
     url: Annotated[str | None, option("um espelho seu, em vez da lista do curso", metavar="URL")] = None,
     sha256: Annotated[str, option("a soma esperada do arquivo de --url", metavar="HEX")] = "",
-) -> int:
+) -> None:
     """baixa o arquivo real AmazonTitles-1.3MM, com retomada e checksum
 
     Exemplo: afina download --folder data/real
@@ -71,22 +66,20 @@ def download(
     from afina.data.download import MIRRORS, READY, Mirror, fetch
 
     mirrors = MIRRORS
-    if sha256 and not url:
-        raise CourseError("--sha256 vale para o arquivo de --url.", "Diga os dois.", where="afina download")
+    require(url or not sha256, "--sha256 vale para o arquivo de --url.", "Diga os dois.", "afina download")
     if url:
         name = url.split("?")[0].rsplit("/", 1)[-1]
-        if not name.endswith((*READY, ".zip")):
-            raise CourseError("--url precisa terminar em trn.json, trn.json.gz ou .zip.", "Confira-o.", where=url)
+        known = name.endswith((*READY, ".zip"))
+        require(known, "--url precisa terminar em trn.json, trn.json.gz ou .zip.", "Confira-o.", url)
         mirrors = (Mirror(url, name, sha256=sha256),)
     print(f"Próximo passo: afina prep {fetch(mirrors, folder)}")
-    return 0
 
 
 def synthetic(
     out: Annotated[str, argument("arquivo a gravar; comprimido se terminar em .gz", "SAÍDA")],
     lines: Annotated[int | None, option("linhas (sem isto, tantas quantas tem o real)", metavar="N")] = None,
     seed: Annotated[int, option("semente", metavar="S")] = SEED,
-) -> int:
+) -> None:
     """gera o catálogo sintético, de qualquer tamanho
 
     Exemplo: afina synthetic build/trn.json.gz --lines 100000
@@ -96,7 +89,6 @@ def synthetic(
     count = REAL_LINES if lines is None else lines
     path = write_catalogue(out, count, seed)
     print(f"{count} linhas em {path} ({path.stat().st_size / 1e6:.1f} MB), semente {seed}.")
-    return 0
 
 
 FORMATS = "auto, openai-chat, openai-dpo, bedrock-conversation ou bedrock-completion"
@@ -128,7 +120,7 @@ def estimate(
     epochs: Annotated[int | None, option("passadas pelos dados (sem isto, o padrão do serviço)", metavar="N")] = None,
     format: Annotated[Format, option(FORMATS, metavar="FORMATO")] = "auto",
     as_json: Annotated[bool, option("saída para máquinas", "--json")] = False,
-) -> int:
+) -> None:
     """estima tokens e custo antes de qualquer job
 
     Exemplo: afina estimate treino.jsonl --model gpt-4.1-mini
@@ -140,7 +132,6 @@ def estimate(
         print(json.dumps([answer.to_dict() for answer in answers], ensure_ascii=False, indent=2))
     else:
         print(answers[0] if model else cost_table(file, answers))
-    return 0
 
 
 def train(
@@ -149,7 +140,7 @@ def train(
     out: Annotated[str | None, option("onde gravar, no lugar do out da configuração", metavar="PASTA")] = None,
     force: Annotated[bool, option("refaz um treino que já terminou")] = False,
     check: Annotated[bool, option("só confere a configuração")] = False,
-) -> int:
+) -> None:
     """treina um GPT, um BERT ou um Llama, em um processo ou em vários; morto no meio, o mesmo comando continua
 
     Exemplo: afina train gpt --config train/gpt.yaml
@@ -166,14 +157,13 @@ def train(
         print(json.dumps(asdict(job), indent=1, ensure_ascii=False))
     else:
         run_job(kind, job, force)
-    return 0
 
 
 def describe(
     folder: Annotated[Path, argument("pasta do modelo ou do adaptador", "PASTA")],
     title: Annotated[list[str], option("título a descrever; pode repetir", metavar="TÍTULO")],
     tokens: Annotated[int, option("até quantos tokens novos", metavar="N")] = 160,
-) -> int:
+) -> None:
     """abre um modelo ajustado na aula 14 e descreve títulos, em JSON
 
     Exemplo: afina describe build/14_fundido --title "Chaleira Aurora 1,7 L"
@@ -181,10 +171,9 @@ def describe(
     from afina.tune.export import describe_titles
 
     print(json.dumps(describe_titles(folder, title, tokens), ensure_ascii=False))
-    return 0
 
 
-def jobs_list() -> int:
+def jobs_list() -> None:
     """o que existe, onde, e quanto custa por hora parado
 
     Exemplo: afina jobs list
@@ -194,7 +183,6 @@ def jobs_list() -> int:
 
     found = ledger.entries()
     print(listing(found) if found else EMPTY_LEDGER)
-    return 0
 
 
 EMPTY_LEDGER = "O livro está vazio: nada criado por aqui existe em serviço nenhum."
@@ -221,10 +209,8 @@ def cloud(
     folder: Annotated[Path | None, option("onde fica o estado (build/cloud)", metavar="PASTA")] = None,
     base: Annotated[Path | None, option("o modelo base (models/llama-base)", metavar="PASTA")] = None,
     port: Annotated[int, option("porta; 0 escolhe uma livre", metavar="N")] = 0,
-    training_not_available: Annotated[
-        bool, option("recusa jobs novos, como a OpenAI faz com contas novas", "--training-not-available")
-    ] = False,
-) -> int:
+    training_not_available: Annotated[bool, option("recusa jobs novos, como a OpenAI faz com contas novas")] = False,
+) -> None:
     """sobe os gêmeos locais da OpenAI e do Bedrock, para jobs sem rede e sem conta
 
     Exemplo: afina cloud --folder build/cloud
@@ -233,35 +219,33 @@ def cloud(
     from afina.cloud import run_until_interrupted
 
     run_until_interrupted(folder, base=base, training_not_available=training_not_available or None, port=port)
-    return 0
+
+
+Opinions = Annotated[Path | None, option("arquivo das opiniões (build/serve/feedback.sqlite)", metavar="ARQUIVO")]
 
 
 def serve(
     checkpoint: Annotated[str, argument("pasta do modelo, do adaptador ou do classificador", "PASTA")],
     base: Annotated[str | None, option("a base de um adaptador, onde a nota dele não serve", metavar="PASTA")] = None,
-    load_in_4bit: Annotated[bool, option("pesos em 4 bits (NF4)", "--load-in-4bit")] = False,
-    feedback: Annotated[
-        Path | None, option("onde guardar as opiniões (build/serve/feedback.sqlite)", metavar="ARQUIVO")
-    ] = None,
+    load_in_4bit: Annotated[bool, option("pesos em 4 bits (NF4)")] = False,
+    feedback: Opinions = None,
     host: Annotated[str, option("endereço; o padrão é só esta máquina", metavar="ENDEREÇO")] = "127.0.0.1",
     port: Annotated[int, option("porta; 0 escolhe uma livre", metavar="N")] = 8000,
     batch: Annotated[int, option("respostas escritas juntas", metavar="N")] = 16,
     queue: Annotated[int, option("pedidos que podem esperar", metavar="N")] = 64,
     timeout: Annotated[float, option("segundos por pedido", metavar="S")] = 60.0,
     threads: Annotated[int | None, option("núcleos para o modelo (1 para os pequenos)", metavar="N")] = None,
-) -> int:
+) -> None:
     """serve um checkpoint: API como a da OpenAI e página de conversa
 
     Exemplo: afina serve models/llama-base
     """
+    asked = dict(locals())  # by the names that `serving` has for them
     need("serve", "starlette", "uvicorn", "torch", "transformers")
-    from afina.serve import is_loopback, serving
+    from afina.serve import serving
 
     print("Carregando o modelo…", flush=True)
-    with serving(
-        checkpoint, base=base, load_in_4bit=load_in_4bit, feedback=feedback, host=host, port=port, batch=batch,
-        queue=queue, timeout=timeout, threads=threads, show=False,
-    ) as server:  # fmt: skip
+    with serving(**asked, show=False) as server:
         print(f"Página: {server.page}")
         print(f"API:    {server.base_url}   (chave: {server.api_key})")
         print(f"Opiniões em {os.path.relpath(server.feedback)}; Ctrl+C encerra.")
@@ -275,34 +259,28 @@ def serve(
             server.process.wait()
         except KeyboardInterrupt:
             print("\nEncerrado.")
-    return 0
 
 
 def _store(db: Path | None):
     from afina.serve.feedback import Feedback, default_path
 
     path = db or default_path()
-    if not path.is_file():
-        raise CourseError("não há opiniões aqui.", "Elas nascem na página: rode `afina serve CHECKPOINT`.", where=path)
-    return path, Feedback(path)
+    require(path.is_file(), "não há opiniões aqui.", "Elas nascem na página: rode `afina serve CHECKPOINT`.", path)
+    return Feedback(path)
 
 
-Opinions = Annotated[Path | None, option("arquivo das opiniões (build/serve/feedback.sqlite)", metavar="ARQUIVO")]
-
-
-def feedback_list(db: Opinions = None) -> int:
+def feedback_list(db: Opinions = None) -> None:
     """conta e mostra as últimas
 
     Exemplo: afina feedback list
     """
-    path, store = _store(db)
+    store = _store(db)
     rows = store.rows()
-    print(f"{len(rows)} opiniões em {path}")
+    print(f"{len(rows)} opiniões em {store.path}")
     for row in rows[-10:]:
         mark = {"up": "+", "down": "-"}.get(row["rating"], " ")
         fixed = f" => {row['correction']!r}" if row["correction"] else ""
         print(f"{mark} {row['messages'][-1]['content'][:60]!r} -> {row['answer'][:60]!r}{fixed[:70]}")
-    return 0
 
 
 def feedback_export(
@@ -314,7 +292,7 @@ def feedback_export(
     """
     from afina.runtime import build_folder
 
-    done = _store(db)[1].export(out or build_folder() / "feedback")
+    done = _store(db).export(out or build_folder() / "feedback")
     print(done)
     for report in done.reports:
         print("\n" + report.text(most=10))
@@ -347,7 +325,7 @@ def grade(
     return workshop("grade").main([str(submissions), "--out", str(out), *chosen, "--jobs", str(jobs)])
 
 
-def doctor() -> int:
+def doctor() -> None:
     """relatório do ambiente para colar em uma issue, sem segredos nem nomes
 
     Exemplo: afina doctor
@@ -355,13 +333,12 @@ def doctor() -> int:
     from afina.doctor import text
 
     print(text())
-    return 0
 
 
 def bert_steps(
     out: Annotated[Path, option("onde escrever as perdas (JSON)", metavar="ARQUIVO")],
     steps: Annotated[int, option("passos de 32 exemplos", metavar="N")] = 8,
-) -> int:
+) -> None:
     """alguns passos à mão de models/bert-pt, em um processo ou em vários, para comparar as perdas
 
     Exemplo: accelerate launch --num_processes 2 -m afina.cli bert-steps --out build/perdas.json
@@ -369,7 +346,6 @@ def bert_steps(
     from afina.tune.bert import write_steps
 
     write_steps(out, steps)
-    return 0
 
 
 # fmt: on

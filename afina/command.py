@@ -21,7 +21,7 @@ from typing import Annotated, get_args, get_type_hints
 from afina.errors import CourseError
 from afina.runtime import course_root
 
-Verb = Callable[..., int]
+Verb = Callable[..., int | None]  # the exit code; None is 0
 _WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
@@ -68,12 +68,9 @@ def _typed(verb: Verb) -> Verb:
     return command
 
 
-def _first_line(verb: Verb | dict[str, Verb], name: str) -> str:
-    return _WORDS["groups"][name] if isinstance(verb, dict) else (verb.__doc__ or "").strip().splitlines()[0]
-
-
 def verb_list(verbs: Mapping[str, Verb | dict[str, Verb]], prog: str) -> str:
-    lines = [f"  {name:<10} {_first_line(verb, name)}" for name, verb in verbs.items()]
+    said = {name: _WORDS["groups"].get(name) or (verb.__doc__ or "").strip() for name, verb in verbs.items()}
+    lines = [f"  {name:<10} {text.splitlines()[0]}" for name, text in said.items()]
     head = f"uso: {prog} COMANDO [opções]   ({prog} COMANDO --help explica cada um, com um exemplo)"
     return "\n".join([head, "", *lines])
 
@@ -98,7 +95,7 @@ def run_verb(verb: Verb, prog: str, argv: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         raise CourseError(_in_portuguese(error.format_message(), "wrong"), f"Veja `{prog} --help`.") from error
-    return call()  # out of typer's hands, which has its own way with Ctrl+C and closed pipes
+    return call() or 0  # out of typer's hands, which has its own way with Ctrl+C and closed pipes
 
 
 def workshop(module: str):
@@ -110,11 +107,9 @@ def workshop(module: str):
     except ModuleNotFoundError as error:
         if error.name != "workshop":
             raise
-        raise CourseError(
-            "este comando vive no repositório do curso, não no pacote instalado.",
-            "Clone o repositório e rode-o de dentro dele, depois de `make setup`.",
-            where=f"afina {module}",
-        ) from None
+        problem = "este comando vive no repositório do curso, não no pacote instalado."
+        remedy = "Clone o repositório e rode-o de dentro dele, depois de `make setup`."
+        raise CourseError(problem, remedy, f"afina {module}") from None
 
 
 def need(verb: str, *modules: str) -> None:
@@ -128,18 +123,11 @@ def missing(module: str, where: str = "") -> CourseError:
     """The one sentence for a package that is not installed: which extra brings it."""
     top = module.partition(".")[0]
     extra = next((name for name, modules in _WORDS["extras"].items() if top in modules), "")
+    name = f'"afina[{extra}]"' if extra else top
+    remedy = f"Instale com: pip install {name} (no repositório, `make setup` instala tudo)."
     if extra == "repository":
         remedy = "Este comando pede o ambiente do curso: rode `make setup` no repositório."
-        return CourseError(f"falta o pacote {top}.", remedy, where)
-    remedy = f'Instale com: pip install "afina[{extra}]"' if extra else f"Instale com: pip install {top}"
-    return CourseError(f"falta o pacote {top}.", f"{remedy} (no repositório, `make setup` instala tudo).", where)
-
-
-def _refused(error: OSError) -> str:
-    """What the system said, with the file it said it of."""
-    reason = _WORDS["system"].get(errno.errorcode.get(error.errno or 0, ""))
-    place = f"{error.filename}: " if error.filename else ""
-    return place + (reason or f"o sistema recusou ({error.strerror or error}).")
+    return CourseError(f"falta o pacote {top}.", remedy, where)
 
 
 def told(error: Exception) -> str:
@@ -149,7 +137,9 @@ def told(error: Exception) -> str:
     if isinstance(error, ImportError) and not (error.name or "").startswith("afina"):
         return str(missing(error.name)) if error.name else f"um pacote não carrega: {error}. Rode `afina doctor`."
     if isinstance(error, OSError):
-        return _refused(error)
+        reason = _WORDS["system"].get(errno.errorcode.get(error.errno or 0, ""))
+        place = f"{error.filename}: " if error.filename else ""
+        return place + (reason or f"o sistema recusou ({error.strerror or error}).")
     if isinstance(error, UnicodeError):
         return f"um arquivo não está em UTF-8 ({error.__class__.__name__}: {error}). Regrave-o em UTF-8."
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,6 +1,6 @@
 """`afina doctor`: a report of this environment that a student pastes into an issue. No secrets, no user names.
 
-Standard library only, and no step that fails stops the others: it is what a broken installation runs.
+It starts on the standard library alone, and no step that fails stops the others: it is what a broken installation runs.
 """
 
 import getpass
@@ -18,20 +18,9 @@ from afina.ptbr import decimal
 from afina.runtime import Runtime, build_folder, course_root, versions_of
 
 PACKAGES = (
-    *(
-        "torch",
-        "transformers",
-        "trl",
-        "peft",
-        "datasets",
-        "accelerate",
-        "bitsandbytes",
-        "unsloth",
-        "tokenizers",
-        "openai",
-    ),
-    *("boto3", "pandas", "numpy", "pyarrow", "scikit-learn", "matplotlib", "jupyterlab", "nbval", "ipykernel"),
-)
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "unsloth", "tokenizers", "openai",
+    "boto3", "pandas", "numpy", "pyarrow", "scikit-learn", "matplotlib", "jupyterlab", "nbval", "ipykernel",
+)  # fmt: skip
 SETTINGS = ("AFINA_PROFILE", "AFINA_OFFLINE", "AFINA_PROGRESS", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "CI")
 
 
@@ -47,14 +36,11 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} em {sys.prefix}"
     yield "Memória", _tried(free_memory)
     yield "Disco", _tried(lambda: f"{decimal(shutil.disk_usage(course_root()).free / 1e9, 0)} GB livres")
-    yield (
-        "data/ gravável",
-        _tried(
-            lambda: "sim" if os.access(course_root() / "data", os.W_OK) else "não: copie o curso para uma pasta sua"
-        ),
-    )
-    yield "Saídas em", _tried(lambda: str(build_folder()))
-    runtime = _tried(lambda: str(Runtime.here(show=False)))
+    writable = _tried(lambda: os.access(course_root() / "data", os.W_OK))
+    said = {"True": "sim", "False": "não: copie o curso para uma pasta sua"}
+    yield "data/ gravável", said.get(writable, writable)
+    yield "Saídas em", _tried(build_folder)
+    runtime = _tried(lambda: Runtime.here(show=False))
     for line in runtime.splitlines():
         yield (line[:12].strip(), line[13:]) if "\n" in runtime else ("Perfil", line)
     yield "Variáveis", ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ) or "nenhuma"
@@ -62,30 +48,21 @@ def report() -> Iterator[tuple[str, str]]:
     yield "Pacotes", ", ".join(f"{name} {present.get(name, 'ausente')}" for name in PACKAGES)
 
 
-def _tried(find: Callable[[], str]) -> str:
+def _tried(find: Callable[[], object], otherwise: str | None = None) -> str:
     try:
-        return find()
+        return str(find())
     except Exception as error:
-        return f"não deu para saber: {str(error) or error.__class__.__name__}"
+        return f"não deu para saber: {str(error) or error.__class__.__name__}" if otherwise is None else otherwise
 
 
 def anonymous(said: str) -> str:
     """`said` without the reader's home folder, user name or machine name."""
-    for name, instead in (
-        (_known(lambda: str(Path.home())), "~"),
-        (_known(getpass.getuser), "…"),
-        (platform.node(), "…"),
-    ):
+    # a uid may have no name, and no home
+    names = {_tried(Path.home, ""): "~", _tried(getpass.getuser, ""): "…", platform.node(): "…"}
+    for name, instead in names.items():
         if len(name) > 1:
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said)
     return said
-
-
-def _known(find: Callable[[], str]) -> str:
-    try:
-        return find()
-    except (OSError, KeyError, RuntimeError):  # a uid without a name, no home
-        return ""
 
 
 def commit(root: Path) -> str:
@@ -98,17 +75,8 @@ def commit(root: Path) -> str:
 
 
 def free_memory() -> str:
-    """Free and whole memory of this machine, as each system tells it."""
-    if sys.platform == "linux":
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free, whole = (int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
-    elif sys.platform == "win32":
-        import ctypes
+    """Free and whole memory of this machine."""
+    import psutil  # where it is missing, that is what the row says
 
-        status = (ctypes.c_ulonglong * 8)()  # MEMORYSTATUSEX: two 32-bit fields, then whole and free memory
-        ctypes.cast(status, ctypes.POINTER(ctypes.c_ulong))[0] = ctypes.sizeof(status)
-        ctypes.windll.kernel32.GlobalMemoryStatusEx(status)
-        whole, free = status[1], status[2]
-    else:
-        return f"{decimal(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9, 1)} GB"
-    return f"{decimal(free / 1e9, 1)} de {decimal(whole / 1e9, 1)} GB livres"
+    memory = psutil.virtual_memory()
+    return f"{decimal(memory.available / 1e9, 1)} de {decimal(memory.total / 1e9, 1)} GB livres"

@@ -66,16 +66,13 @@ def _text(host: object) -> str:
     return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "")
 
 
-def _is_loopback(host: object) -> bool:
-    # our own name too: Jupyter and Ray look it up before they bind to loopback
-    if (text := _text(host)) in ("", "localhost", "localhost.localdomain", platform.node()):
-        return True
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is one that only this machine can reach."""
     try:
-        address = ipaddress.ip_address(text.split("%")[0])
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.split("%")[0])
     except ValueError:
         return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _audit(event: str, args: tuple) -> None:
@@ -85,9 +82,11 @@ def _audit(event: str, args: tuple) -> None:
         place = args
     else:
         return
-    if _is_loopback(place[0]):
+    # our own name too: Jupyter and Ray look it up before they bind to loopback
+    ours = ("", "0.0.0.0", "::", "localhost.localdomain", platform.node())
+    if (host := _text(place[0])) in ours or is_loopback(host):
         return
-    target = ":".join(str(part) for part in (_text(place[0]), *place[1:2]) if part)
+    target = ":".join(str(part) for part in (host, *place[1:2]) if part)
     problem = f"a aula tentou acessar {target}, e aqui a rede está desligada de propósito."
     remedy = "No perfil cpu tudo deve rodar sem internet: use os dados e modelos do curso, ou remova AFINA_OFFLINE=1."
     raise NetworkBlocked(problem, remedy, where="guarda de rede")
@@ -103,21 +102,14 @@ def arm_network_guard() -> None:
     sys.addaudithook(_audit)
 
 
-def progress(
-    items: Iterable[T] | None = None,
-    desc: str = "",
-    total: float | None = None,
-    unit: str = "it",
-    disable=False,
-    **more,
-):
-    """A tqdm bar: in a notebook a widget, in a terminal a line; silent with `disable` and where `AFINA_PROGRESS=0`."""
+def progress(items: Iterable[T] | None = None, *, disable: bool = False, **options):
+    """A tqdm bar, `options` its own: in a notebook a widget, in a terminal a line; silent where `AFINA_PROGRESS=0`."""
     disable = disable or os.environ.get("AFINA_PROGRESS") == "0"
     if disable:
         from tqdm import tqdm
     else:
         from tqdm.auto import tqdm
-    return tqdm(items, desc=desc, total=total, unit=unit, unit_scale=True, disable=disable, **more)
+    return tqdm(items, unit_scale=True, disable=disable, **options)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def one_at_a_time(checkpoint, texts: list[str]) -> float:
     """Tokens per second of transformers' generate()."""
     written, start = 0, time.perf_counter()
     for text in texts:
-        ids = torch.tensor([checkpoint.prompt_ids([{"role": "user", "content": text}])])
+        ids = torch.tensor([checkpoint.prompts.ids([{"role": "user", "content": text}])])
         out = checkpoint.model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, do_sample=False,
             pad_token_id=0,
@@ -101,7 +101,7 @@ def by_hand(gpt, checkpoint, texts: list[str]) -> float:
     """Tokens per second of afina.gpt.generate.generate, with its cache."""
     written, start = 0, time.perf_counter()
     for text in texts:
-        ids = torch.tensor([checkpoint.prompt_ids([{"role": "user", "content": text}])])
+        ids = torch.tensor([checkpoint.prompts.ids([{"role": "user", "content": text}])])
         out = hand_generate(gpt, ids, min(TOKENS, gpt.config.context - ids.size(1)), stop=None)
         written += out.size(1) - ids.size(1)
     return written / (time.perf_counter() - start)

@@ -146,16 +146,24 @@ def test_the_guard_lets_loopback_through(address):
         assert client.recv(1) == b""
 
 
+@pytest.mark.parametrize(
+    ("host", "here"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("any", False)]
+)
+def test_who_can_reach_a_server(host, here):
+    assert runtime.is_loopback(host) == here
+
+
 @pytest.mark.parametrize("host", ["::1", "127.9.9.9", "::ffff:127.0.0.1", b"localhost", None, "", "0.0.0.0"])
-def test_what_counts_as_loopback(host):
-    assert runtime._is_loopback(host)
+def test_the_guard_lets_pass_what_stays_here(host):
+    runtime._audit("socket.gethostbyname", (host,))
 
 
 @pytest.mark.parametrize(
     "host", ["10.0.0.1", "8.8.8.8", "::ffff:8.8.8.8", "localhost.evil.org", "127.0.0.1.evil.org", "fe80::1%eth0"]
 )
 def test_what_does_not(host):
-    assert not runtime._is_loopback(host)
+    with pytest.raises(NetworkBlocked):
+        runtime._audit("socket.gethostbyname", (host,))
 
 
 def test_the_guard_is_armed_in_a_kernel_before_its_first_cell():

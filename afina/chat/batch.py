@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -24,20 +24,13 @@ class Busy(Exception):
     """Batch and queue are full."""
 
 
-class Listener(Protocol):
-    """Who waits for a row; both are called in the thread of the model."""
-
-    def heard(self, row: "BatchRow") -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-
 @dataclass(eq=False)
 class BatchRow:
     """One sequence: the prompt `ids`, up to `limit` new ones after them, and how they are chosen.
 
     `ends` are the ids that close it; `model` names one of several models. `end` is None while it is under way, then "stop"
-    or "length"; the listener may set it too. `abandoned`: nobody waits for it any more; any thread may say so.
+    or "length"; the listener may set it too. The listener has `heard(row)` and `failed(error)`, both called in the models'
+    thread. `abandoned`: nobody waits for it any more; any thread may say so.
     """
 
     ids: list[int]
@@ -47,7 +40,7 @@ class BatchRow:
     top_p: float = 1.0
     seed: int | None = None
     model: Hashable = None
-    listener: Listener | None = None
+    listener: Any = None
     new: list[int] = field(default_factory=list)
     end: str | None = None
     abandoned: bool = False

@@ -1,10 +1,7 @@
 """Any checkpoint of the course, ready to answer: what a folder holds is read from its files, never from its name.
 
-config.json of a hand GPT        -> transformers' GPT-2 with the same weights (lesson 08 proves them equal)
-config.json of a language model  -> as it is: base or merged
-adapter_config.json              -> its base, with the adapter merged into it (in 4 bits it stays beside it)
-a hand LoRA file, *.safetensors  -> the hand GPT of `base`, with the LoRA merged
-…ForSequenceClassification       -> a classifier
+A hand GPT becomes transformers' GPT-2 with the same weights (lesson 08 proves them equal). An adapter or a hand LoRA file is
+merged into its base; in 4 bits it stays beside it. A language model and a classifier are taken as they are.
 """
 
 import contextlib
@@ -60,14 +57,10 @@ class Checkpoint:
     def prompts(self) -> PromptBuilder:
         return PromptBuilder(self.tokenizer, self.context)
 
-    def prompt_ids(self, messages: Sequence[dict]) -> list[int]:
-        """The ids that the model continues. Refused (code "context_length_exceeded"): no room is left for an answer."""
-        return self.prompts.ids(messages)
-
     def rows(
         self, turns: Sequence[Turn], ends: Collection[int] | None = None, too_long: str = TOO_LONG
     ) -> list[BatchRow]:
-        """Turns that ask the same, as rows of a batch; their answers go to each one's `pieces`. Refused as `prompt_ids`."""
+        """Turns that ask the same, as rows of a batch; their answers go to each one's `pieces`. Refused as `prompts.ids`."""
         ids = self.prompts.ids(turns[0].messages, too_long)
         if not ids:
             raise Refused("Não sobrou nada para o modelo ler.", "invalid_value")

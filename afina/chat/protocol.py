@@ -9,16 +9,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from afina.chat.turn import Turn
 
+# what is read, and what changes no answer
 TAKEN = frozenset({
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
-    "stream_options",
-})  # fmt: skip
-# what changes no answer
-IGNORED = frozenset({
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities",
+    "stream_options", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities",
 })  # fmt: skip
 # what would change the answer and is not done here, with the values that ask for nothing: others are refused
 NOT_DONE = {
@@ -65,7 +63,7 @@ def has_key(header: str, key: str) -> bool:
 class Dialect:
     """How one server takes a chat request, and tells what is wrong with it.
 
-    `words`: for each fault a sentence, with {name} and the facts that `fault` is given, and its code. `strict`: options that
+    `words`: for each fault a sentence, with {name} and the facts that `check` is given, and its code. `strict`: options that
     it does not know are refused. `empty`: a conversation may have no word in it.
     """
 
@@ -75,9 +73,11 @@ class Dialect:
     empty: bool = False
     most_answers: int = 8
 
-    def fault(self, word: str, name: str, **facts) -> ApiError:
-        sentence, code = self.words[word]
-        return ApiError(400, sentence.format(name=name, **facts), code or None, name)
+    def check(self, condition: object, word: str, name: str, **facts) -> None:
+        """ApiError in this dialect unless `condition` holds."""
+        if not condition:
+            sentence, code = self.words[word]
+            raise ApiError(400, sentence.format(name=name, **facts), code or None, name)
 
 
 def read_dialect(server: str) -> Dialect:
@@ -97,20 +97,18 @@ class ChatRequest:
 def read_chat(body: Mapping, dialect: Dialect) -> ChatRequest:
     """The request of a body, "model" aside. ApiError (400): the first thing in it that cannot be done."""
     for name, value in body.items():
-        if value not in NOT_DONE.get(name, (value,)) or (dialect.strict and name not in {*TAKEN, *IGNORED, *NOT_DONE}):
-            raise dialect.fault("unsupported", name[:60])
+        known = not dialect.strict or name in {*TAKEN, *NOT_DONE}
+        dialect.check(known and value in NOT_DONE.get(name, (value,)), "unsupported", name[:60])
     stream, extras = body.get("stream") or False, body.get("stream_options") or {}
     for name, value, kind, word in (("stream", stream, bool, "boolean"), ("stream_options", extras, dict, "object")):
-        if not isinstance(value, kind):
-            raise dialect.fault(word, name)
+        dialect.check(isinstance(value, kind), word, name)
 
     def number(name: str, default, least, most, kind="number"):
         value = body.get(name)
         if value is None:
             return default
         fits = isinstance(value, int if kind == "integer" else (int, float)) and not isinstance(value, bool)
-        if not fits or not least <= value <= most:
-            raise dialect.fault(kind, name, least=least, most=most)
+        dialect.check(fits and least <= value <= most, kind, name, least=least, most=most)
         return value
 
     messages = _messages(body.get("messages"), dialect)
@@ -125,36 +123,32 @@ def read_chat(body: Mapping, dialect: Dialect) -> ChatRequest:
     return ChatRequest(turns, stream, bool(extras.get("include_usage")))
 
 
-def _stops(given: object, dialect: Dialect) -> tuple[str, ...]:
+def _stops(given: Any, dialect: Dialect) -> tuple[str, ...]:
     given = [given] if isinstance(given, str) else given
-    if not isinstance(given, list) or len(given) > 4 or not all(isinstance(one, str) and one for one in given):
-        raise dialect.fault("stop", "stop")
+    fits = isinstance(given, list) and len(given) <= 4 and all(isinstance(one, str) and one for one in given)
+    dialect.check(fits, "stop", "stop")
     return tuple(given)
 
 
-def _messages(given: object, dialect: Dialect) -> list[dict]:
-    if not isinstance(given, list) or not given:
-        raise dialect.fault("messages", "messages")
+def _messages(given: Any, dialect: Dialect) -> list[dict]:
+    dialect.check(isinstance(given, list) and given, "messages", "messages")
     found = []
     for place, message in enumerate(given):
-        if not isinstance(message, dict) or message.get("role") not in dialect.roles:
-            roles = ", ".join(dialect.roles)
-            raise dialect.fault("role", f"messages[{place}].role", roles=roles)
+        known = isinstance(message, dict) and message.get("role") in dialect.roles
+        dialect.check(known, "role", f"messages[{place}].role", roles=", ".join(dialect.roles))
         text = plain_text(message.get("content"), f"messages[{place}].content", dialect)
         found.append({"role": message["role"], "content": text})
-    if not dialect.empty and not any(message["content"].strip() for message in found):
-        raise dialect.fault("empty", "messages")
+    dialect.check(dialect.empty or any(message["content"].strip() for message in found), "empty", "messages")
     return found
 
 
-def plain_text(content: object, name: str, dialect: Dialect) -> str:
+def plain_text(content: Any, name: str, dialect: Dialect) -> str:
     """The text of a content: itself, or its parts of kind "text", a line each. ApiError: pictures, sounds, anything else."""
     if isinstance(content, list) and all(
         isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
     ):
         content = "\n".join(part["text"] for part in content)
-    if not isinstance(content, str):
-        raise dialect.fault("text", name)
+    dialect.check(isinstance(content, str), "text", name)
     return content.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
 
 

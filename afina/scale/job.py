@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -72,9 +72,7 @@ class SftJob:
 
 JOBS = {"gpt": GPTJob, "bert": BertJob, "sft": SftJob}
 Job = GPTJob | BertJob | SftJob
-_LEAST = {"max_steps": -1} | dict.fromkeys(
-    ("warmup", "warmup_steps", "seed", "examples", "dropout", "learning_rate", "epochs"), 0
-)
+_FROM_ZERO = ("warmup", "warmup_steps", "seed", "examples", "dropout", "learning_rate", "epochs")
 _NAMES: dict[type, str] = {int: "um inteiro", float: "um número", bool: "true ou false", str: "um texto"}
 
 
@@ -91,25 +89,20 @@ def read_job(kind: str, path: str | Path | None = None) -> Job:
         raise CourseError("não é YAML.", remedy, f"{path}, linha {place.line + 1}" if place else path) from error
     require(isinstance(asked, dict), "não há chaves neste arquivo.", remedy, path)
     kinds = get_type_hints(JOBS[kind])
-    given = {key: _typed(value, kinds[key]) for key, value in asked.items() if key in kinds}
-    said = [_problem(key, value, kinds.get(key), given.get(key)) for key, value in asked.items()]
-    problems = "; ".join(filter(None, said))
+    read = {key: _read(key, value, kinds.get(key)) for key, value in asked.items()}
+    problems = "; ".join(problem for _, problem in read.values() if problem)
     require(not problems, f"{problems}.", f"As chaves de {kind} são {', '.join(kinds)}.", path)
-    return JOBS[kind](**given)
+    return JOBS[kind](**{key: value for key, (value, _) in read.items()})
 
 
-def _problem(key: str, value: object, kind: type | None, given) -> str:
+def _read(key: str, value: Any, kind: type | None) -> tuple[Any, str]:
+    """(the value as `kind`, what is wrong with it). YAML reads 5e-3 as text; whoever writes it means the number."""
     if kind is None:
-        return f'a chave "{key}" não existe'
-    if given is None:
-        return f"{key} é {value!r}, e precisa ser {_NAMES[kind]}"
-    least = _LEAST.get(key, 1)
-    return f"{key} é {value!r}, e começa em {least}" if kind in (int, float) and given < least else ""
-
-
-def _typed(value: object, kind: type) -> object:
-    """`value` as `kind`, or None. YAML reads 5e-3 as text; whoever writes it means the number."""
+        return value, f'a chave "{key}" não existe'
     written = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    if kind is float and (type(value) is int or written):
-        return float(str(value))
-    return value if type(value) is kind else None
+    given = float(value) if kind is float and (type(value) is int or written) else value
+    if type(given) is not kind:
+        return given, f"{key} é {value!r}, e precisa ser {_NAMES[kind]}"
+    least = -1 if key == "max_steps" else int(key not in _FROM_ZERO)
+    low = kind is not bool and isinstance(given, int | float) and given < least
+    return given, f"{key} é {value!r}, e começa em {least}" if low else ""

@@ -45,10 +45,7 @@ _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "DAFT_PROGRESS
 
 
 class _Range(NamedTuple):
-    """Whole lines of one input: `path` is where they can be read, `source` the file that the reader knows.
-
-    `start` and `length` are bytes of `path`. Where these are Zstandard, `text` is the length of what they hold; else it is 0.
-    """
+    """Whole lines of one input, the file `source`: bytes of `path`. `text` is what they hold where they are Zstandard, else 0."""
 
     source: Path
     path: Path

@@ -1,8 +1,5 @@
 """Lessons 09, 13 and 14 as one command each, in as many processes as `accelerate launch` starts (`afina train`).
 
-    afina train gpt --config train/gpt.yaml
-    accelerate launch --config_file train/accelerate/processes.yaml -m afina.cli train gpt --config train/gpt.yaml
-
 `batch_size` is that of all processes together, and so are the losses. Checkpoints lie in `<out>.partial/`: killed, the same command
 goes on from the last whole one. `out` appears at the end, with `training.json`: what was asked, in how many processes, each loss.
 """
@@ -193,50 +190,46 @@ def _save(accelerator: Accelerator, work: Path, diary: list[dict]) -> None:
             whole.discard(old)
 
 
+def _places(work: Path) -> dict:
+    """Where both trainers of `afina.tune` keep and say things."""
+    from afina.tune.bert import Teller  # the GPT by hand needs none of this, and starts in half the time
+
+    return {"checkpoints": work / "checkpoints", "save_to": work / "model", "callbacks": [Teller()]}
+
+
 def _bert(job: BertJob, work: Path, state: PartialState) -> dict:
     from transformers import BertTokenizerFast
 
-    from afina.tune import bert  # the GPT by hand needs none of this, and starts in half the time
+    from afina.tune import bert
 
     source = _place(job.model)
     model, tokenizer = bert.classifier(source, seed=job.seed), BertTokenizerFast.from_pretrained(source)
-    texts, labels = bert.read_reviews("train")
-    tuned = bert.fine_tune(
-        model,
-        tokenizer,
-        (texts[: job.examples or None], labels[: job.examples or None]),
-        bert.read_reviews("validation"),
-        epochs=job.epochs,
-        learning_rate=job.learning_rate,
-        sampling="random",  # grouping by length would group the part of each process: another order for each number of them
-        seed=job.seed,
-        checkpoints=work / "checkpoints",
-        save_to=work / "model",
-        callbacks=[bert.Teller()],
-        per_device_train_batch_size=_share("batch_size", job.batch_size, state.num_processes),
-        logging_steps=1,
-        save_steps=job.save_every,
-    )
+    texts, labels = (column[: job.examples or None] for column in bert.read_reviews("train"))
+    settings: dict = {name: getattr(job, name) for name in ("epochs", "learning_rate", "seed")}
+    settings["per_device_train_batch_size"] = _share("batch_size", job.batch_size, state.num_processes)
+    settings |= {"logging_steps": 1, "save_steps": job.save_every, **_places(work)}
+    # grouping by length would group the part of each process: another order for each number of them
+    settings["sampling"] = "random"
+    tuned = bert.fine_tune(model, tokenizer, (texts, labels), bert.read_reviews("validation"), **settings)
     scores = [row["eval_accuracy"] for row in tuned.history if "eval_accuracy" in row]
     losses = [row["loss"] for row in tuned.history if "loss" in row]
     return {"losses": losses, "validation_accuracy": scores, "resumed_after": tuned.resumed_after}
 
 
 def _sft(job: SftJob, work: Path, state: PartialState) -> dict:
-    from afina.tune import bert, sft
+    from afina.tune import sft
 
     four_bits_cut = job.load_in_4bit and os.environ.get("ACCELERATE_USE_FSDP") == "true"
     problem = "o FSDP reparte pesos de 16 ou 32 bits, e load_in_4bit os guarda em 4."
     remedy = "Use load_in_4bit: false, ou train/accelerate/processes.yaml."
     require(not four_bits_cut, problem, remedy, "afina train sft")
     lora = sft.LoraSettings(job.rank, job.alpha, modules_to_save=("embed_tokens",) if job.train_embeddings else ())
-    places: dict = {"checkpoints": work / "checkpoints", "save_to": work / "model", "callbacks": [bert.Teller()]}
     model, tokenizer = sft.load_for_sft(_place(job.model), job.max_seq_length, job.load_in_4bit, lora, seed=job.seed)
     share = _share("batch_size", job.batch_size, state.num_processes)
     known = {field.name for field in fields(sft.TrainSettings)} & asdict(job).keys()
     given = {name: getattr(job, name) for name in known} | {"batch_size": share, "sampling": "random"}
     rows, settings = _asked(job, work, state, tokenizer), sft.TrainSettings(**given)
-    trained = sft.train(model, tokenizer, rows, settings, **places)
+    trained = sft.train(model, tokenizer, rows, settings, **_places(work))
     return {"losses": trained.losses, "resumed_after": trained.resumed_after, "rows": str(trained.prepared)}
 
 

@@ -13,7 +13,6 @@ API: GET /v1/models, POST /v1/chat/completions (stream or not), POST /v1/classif
 POST /v1/feedback, GET /health; errors as {"error": {"message", "type", "code", "param"}}, messages in Portuguese.
 """
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,21 +74,10 @@ def serving(
 
     CourseError: what `load_checkpoint` refuses, a port that is taken, a feedback file that is none.
     """
-    limits = {"batch": (batch, 1), "queue": (queue, 1), "timeout": (timeout, 0.1), "port": (port, 0)}
-    for name, (value, least) in limits.items():
-        require(value >= least, f"{name} é {value!r}.", f"Use {least} ou mais.", "serve")
-    server = Server({
-        "checkpoint": str(checkpoint), "base": base, "load_in_4bit": load_in_4bit, "feedback": feedback, "batch": batch,
-        "queue": queue, "timeout": timeout, "threads": threads, "host": host, "port": port,
-    })  # fmt: skip
+    asked = dict(locals())  # what the child calls them too
+    for name, least in {"batch": 1, "queue": 1, "timeout": 0.1, "port": 0}.items():
+        require(asked[name] >= least, f"{name} é {asked[name]!r}.", f"Use {least} ou mais.", "serve")
+    server = Server(asked)
     if show:
         print(f"{server.model} em {server.url}")
     return server
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -51,8 +51,7 @@ SEVENTY_BILLION = Size("Llama 3.1 70B", 70_553_706_496, 2 * 128_256 * 8_192, 80,
 def read_header(path: str | Path) -> dict[str, dict]:
     """{tensor: {"dtype", "shape", "data_offsets"}} of a safetensors file, from its first bytes alone.
 
-    The file opens with the header's length (8 bytes, little endian), then the header (JSON), then the numbers. CourseError
-    for a file of another kind.
+    CourseError for a file of another kind.
     """
     path = Path(path)
     try:

@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from afina.chat.batch import Desk, answer_forever
 from afina.chat.checkpoint import Checkpoint
@@ -64,13 +65,10 @@ class Classified:
 
 def start(checkpoint: Checkpoint, desk: LoopDesk, batch: int) -> threading.Thread:
     """The thread that answers what is handed in, up to `batch` at a time, as long as the process lives."""
-
-    def work() -> None:
-        if checkpoint.kind == "classifier":
-            classify_forever(checkpoint, desk, batch)
-        else:
-            answer_forever(desk, lambda _: checkpoint.model, batch)
-
+    if checkpoint.kind == "classifier":
+        work = partial(classify_forever, checkpoint, desk, batch)
+    else:
+        work = partial(answer_forever, desk, lambda _: checkpoint.model, batch)
     thread = threading.Thread(target=work, daemon=True, name="model")
     thread.start()
     return thread

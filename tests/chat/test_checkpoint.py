@@ -48,13 +48,13 @@ def test_a_hand_gpt_is_read_as_it_was_tuned():
     tokenizer = load_tokenizer(instruct / "tokenizer.json")
     row = {"instruction": "Onde joga o Benfica?", "input": "Estádio… 🏟️"}
     ids = prompt_ids(row, tokenizer)
-    assert checkpoint.prompt_ids(user("Onde joga o Benfica?\n\n### Entrada:\nEstádio… 🏟️")) == ids  # lesson 12's prompt
+    assert checkpoint.prompts.ids(user("Onde joga o Benfica?\n\n### Entrada:\nEstádio… 🏟️")) == ids  # lesson 12's prompt
     with torch.no_grad():
         ours = checkpoint.model(input_ids=torch.tensor([ids])).logits
         assert torch.allclose(ours, hand(torch.tensor([ids])), atol=1e-4)
     assert (checkpoint.kind, checkpoint.context, "só continua" in checkpoint.about) == ("chat", 128, False)
     raw = load_checkpoint(MODELS / "gpt-pt")  # never tuned to answer: it continues, and says so
-    assert raw.prompt_ids(user("O Benfica")) == [0, *tokenizer.encode("O Benfica")]
+    assert raw.prompts.ids(user("O Benfica")) == [0, *tokenizer.encode("O Benfica")]
     assert not raw.tokenizer.chat_template and "só continua" in raw.about
 
 
@@ -76,7 +76,7 @@ def test_a_hand_lora_is_merged_into_its_base_and_wants_it(tmp_path):
 def test_an_adapter_answers_as_peft_does(adapter, four_bits):
     folder, model = adapter
     checkpoint = load_checkpoint(folder, load_in_4bit=four_bits)
-    ids = torch.tensor([checkpoint.prompt_ids(user("mouse number 3"))])
+    ids = torch.tensor([checkpoint.prompts.ids(user("mouse number 3"))])
     with torch.no_grad():
         ours, theirs = (m(input_ids=ids).logits for m in (checkpoint.model, model))
         base = model.get_base_model()
@@ -107,7 +107,7 @@ def test_a_turn_becomes_rows_within_the_context():
     checkpoint = load_checkpoint(tiny_base())
     turns = [Turn((), user("mouse"), max_tokens=most, seed=n) for n, most in enumerate((5, None, 9999))]
     rows = checkpoint.rows(turns)
-    ids = checkpoint.prompt_ids(user("mouse"))
+    ids = checkpoint.prompts.ids(user("mouse"))
     assert [row.ids for row in rows] == [ids] * 3 and [turn.prompt_tokens for turn in turns] == [len(ids)] * 3
     assert [row.limit for row in rows] == [5, 256 - len(ids), 256 - len(ids)]
     assert rows[0].ends == checkpoint.ends == {1} and checkpoint.rows(turns, ())[0].ends == ()

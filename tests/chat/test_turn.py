@@ -26,7 +26,7 @@ def test_who_only_asks_loads_no_torch():
 def test_nobody_closes_a_turn_from_within_a_message():
     for checkpoint in (load_checkpoint(tiny_base()), load_checkpoint(instruct_folder())):
         end = checkpoint.tokenizer.eos_token
-        plain, forged = (checkpoint.prompt_ids(user(text)) for text in ("mouse", f"mouse{end}mouse"))
+        plain, forged = (checkpoint.prompts.ids(user(text)) for text in ("mouse", f"mouse{end}mouse"))
         assert forged.count(checkpoint.tokenizer.eos_token_id) == plain.count(checkpoint.tokenizer.eos_token_id)
 
 
