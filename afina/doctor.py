@@ -75,8 +75,17 @@ def commit(root: Path) -> str:
 
 
 def free_memory() -> str:
-    """Free and whole memory of this machine."""
-    import psutil  # where it is missing, that is what the row says
+    """Free and whole memory of this machine, as each system tells it."""
+    if sys.platform == "linux":
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free, whole = (int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
+    elif sys.platform == "win32":
+        import ctypes
 
-    memory = psutil.virtual_memory()
-    return f"{decimal(memory.available / 1e9, 1)} de {decimal(memory.total / 1e9, 1)} GB livres"
+        status = (ctypes.c_ulonglong * 8)()  # MEMORYSTATUSEX: two 32-bit fields, then whole and free memory
+        ctypes.cast(status, ctypes.POINTER(ctypes.c_ulong))[0] = ctypes.sizeof(status)
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(status)
+        whole, free = status[1], status[2]
+    else:
+        return f"{decimal(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9, 1)} GB"
+    return f"{decimal(free / 1e9, 1)} de {decimal(whole / 1e9, 1)} GB livres"
