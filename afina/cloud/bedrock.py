@@ -197,13 +197,10 @@ class Bedrock:
         }
 
     def do_StopModelCustomizationJob(self, asked: dict, region: str) -> dict:
-        def stop(job: dict) -> None:
+        with self.store.edit("job", self._find("job", asked["jobIdentifier"], region)["id"]) as job:
             message = f"The job is {_shown(job)}: only a job in progress can be stopped."
             must(job["status"] in PLACES, message, CONFLICT)
             job.update(stopped_in=job["status"], status="stopping")
-
-        job = self._find("job", asked["jobIdentifier"], region)
-        self.store.edit("job", job["id"], stop)
         self.wake()
         return {}
 
@@ -226,13 +223,10 @@ class Bedrock:
             "arn": arn, "name": job["asked"]["customModelName"], "region": job["region"], "job": job["id"],
             "base": job["model"], "layers": job["new_layers"], "created_at": time.time(),
         }  # fmt: skip
-
-        def done(found: dict) -> None:
+        with self.store.edit("job", job["id"]) as found:
             if found["status"] == "delivering":
                 found.update(status="succeeded", finished_at=now(), model_arn=arn, figures=figures)
                 self.store.add("custom_model", arn, model)
-
-        self.store.edit("job", job["id"], done)
 
     # --- custom models, and what makes them answer ---------------------------------------------------------------------
 

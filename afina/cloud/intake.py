@@ -79,14 +79,11 @@ def forget_model(store: Store, name: str) -> None:
 
 def fail(store: Store, job_id: str, code: str, message: str, param: str | None = None) -> None:
     """End an unfinished job as failed, with the reason in its error and, in the same transaction, its events."""
-
-    def change(job: dict) -> None:
+    with store.edit("job", job_id) as job:
         if job["status"] in BUSY:
             error = {"code": code, "message": message, "param": param}
             job.update(failed_in=job["status"], status="failed", finished_at=now(), error=error)
             job_event(store, job_id, message, "error")
-
-    store.edit("job", job_id, change)
 
 
 def check_job(twin, job: dict) -> None:
@@ -94,13 +91,10 @@ def check_job(twin, job: dict) -> None:
     if complaint := _complaint(twin, job):
         fail(twin.store, job["id"], *complaint)
         return
-
-    def queue(found: dict) -> None:
+    with twin.store.edit("job", job["id"]) as found:
         if found["status"] == "validating_files":
             found["status"] = "queued"
             job_event(twin.store, job["id"], "Files validated, moving job to queued state")
-
-    twin.store.edit("job", job["id"], queue)
 
 
 def _complaint(twin, job: dict) -> tuple[str, str, str] | None:

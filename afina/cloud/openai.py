@@ -221,16 +221,13 @@ class OpenAI:
 
     def change_job(self, request: Request, id: str, change: str) -> dict:
         to, allowed = CHANGES[change]
-
-        def changed(job: dict) -> None:
+        self.find_job(id)
+        with self.store.edit("job", id) as job:
             message = f"Job {id} is {job['status']}: it cannot be {to}."
             demand(job["status"] in allowed, message, "invalid_job_status")
             job["status"] = to
             if to == "cancelled":
                 job["finished_at"] = now()
-
-        self.find_job(id)
-        job = self.store.edit("job", id, changed)
         job_event(self.store, id, f"Fine-tuning job {'resumed' if change == 'resume' else to}")
         self.twin.wake()
         return job_view(job)

@@ -64,7 +64,8 @@ def test_a_job_is_queued_or_failed(tmp_path, content, change, code, words):
 def test_a_job_cancelled_meanwhile_stays_so(tmp_path):
     twin = Twin(tmp_path, {"train": chat_lines(10).encode()})
     one = twin.store.add("job", "j", job())
-    twin.store.edit("job", "j", lambda found: found.update(status="cancelled"))
+    with twin.store.edit("job", "j") as found:
+        found["status"] = "cancelled"
     check_job(twin, one)
     fail(twin.store, "j", "server_error", "too late")
     assert twin.store.get("job", "j")["status"] == "cancelled" and twin.store.all("event", "j") == []
