@@ -16,7 +16,15 @@ from typing import Any
 
 from afina.cloud import iam
 from afina.cloud.converse import BedrockRuntime, Say
-from afina.cloud.foundation import MODELS, base_arn, default_rate, find_base, foundation_models, read_hyperparameters
+from afina.cloud.foundation import (
+    MODELS,
+    TABLE,
+    base_arn,
+    default_rate,
+    find_base,
+    foundation_models,
+    read_hyperparameters,
+)
 from afina.cloud.iam import ACCOUNT, split_uri
 from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.shapes import Api, AwsError, Handler, instant, iso, must
@@ -24,27 +32,8 @@ from afina.cloud.store import Store, new_id, now
 
 READY_AFTER = 1.0  # seconds a deployment or throughput is "Creating" here; minutes on AWS
 LOWER = string.ascii_lowercase + string.digits
-ON_DEMAND = ("amazon.nova-", "meta.llama3-3-70b")  # what create_custom_model_deployment takes
+USES, PLACES = TABLE["uses"], TABLE["places"]
 CONFLICT, NOT_FOUND = "ConflictException", "ResourceNotFoundException"
-# A job is "InProgress" until one of these.
-ENDINGS = {"succeeded": "Completed", "failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}
-PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
-PLACES = {"validating_files": 0, "queued": 1, "running": 2, "delivering": 2}  # of a status among the phases
-NOUNS = {  # of each kind of document, in the names of its operations
-    "job": "ModelCustomizationJob", "custom_model": "CustomModel", "deployment": "CustomModelDeployment",
-    "throughput": "ProvisionedModelThroughput",
-}  # fmt: skip
-# Where an answer has its list, or what was made: every answer is made with all of them, and its shape takes the one it knows.
-LISTS = ("modelCustomizationJobSummaries", "modelSummaries", "modelDeploymentSummaries", "provisionedModelSummaries")
-ARNS = ("customModelDeploymentArn", "provisionedModelArn")
-USES = {"deployment": "custom-model-deployment", "throughput": "provisioned-model"}  # kinds that answer, in an ARN
-FILTERS = {  # of foundation models, by a list in what is shown of one
-    "byCustomizationType": "customizationsSupported", "byOutputModality": "outputModalities",
-    "byInferenceType": "inferenceTypesSupported",
-}  # fmt: skip
-TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
-VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
-COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 
 
 class Bedrock:
@@ -62,7 +51,7 @@ class Bedrock:
             for name in dir(owner)
             if name.startswith("do_")
         }
-        for kind, noun in NOUNS.items():
+        for kind, noun in TABLE["nouns"].items():
             verbs = {f"Get{noun}": self._get, f"List{noun}s": self._list}
             verbs |= {f"Delete{noun}": self._delete} if kind != "job" else {}
             verbs |= {f"Create{noun}": self._create_use} if kind in USES else {}
@@ -113,7 +102,9 @@ class Bedrock:
         token = asked.get("nextToken", "0")
         must(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
         end = int(token) + asked.get("maxResults", 1000)
-        return dict.fromkeys(LISTS, rows[int(token) : end]) | {"nextToken": str(end) if end < len(rows) else None}
+        return dict.fromkeys(TABLE["lists"], rows[int(token) : end]) | {
+            "nextToken": str(end) if end < len(rows) else None
+        }
 
     def _delete(self, kind: str, asked: dict, region: str) -> dict:
         (key,) = asked.values()
@@ -210,9 +201,9 @@ class Bedrock:
         bucket, prefix = split_uri(job["asked"]["outputDataConfig"]["s3Uri"])
         root = "/".join(filter(None, (prefix.strip("/"), f"model-customization-job-{job['id']}")))
         figures: dict[str, Any] = {"trainingMetrics": {"trainingLoss": table[-1]["train_loss"]}}
-        files = {TRAINING_CSV: _metrics(table, "train_loss", "training_loss")}
+        files = {TABLE["training_csv"]: _metrics(table, "train_loss", "training_loss")}
         if measured := [row for row in table if row["valid_loss"] != ""]:
-            files[VALIDATION_CSV] = _metrics(measured, "valid_loss", "validation_loss")
+            files[TABLE["validation_csv"]] = _metrics(measured, "valid_loss", "validation_loss")
             figures["validationMetrics"] = [{"validationLoss": measured[-1]["valid_loss"]}]
         for name, content in files.items():
             if self.s3("PUT", bucket, f"{root}/{name}", content)[0] != 200:
@@ -248,7 +239,7 @@ class Bedrock:
     def _create_use(self, kind: str, asked: dict, region: str) -> dict:
         name = asked.get("modelDeploymentName") or asked["provisionedModelName"]
         model = self._find("custom_model", asked.get("modelArn") or asked["modelId"], region)
-        taken = kind == "throughput" or model["base"].startswith(ON_DEMAND)
+        taken = kind == "throughput" or model["base"].startswith(tuple(TABLE["on_demand"]))
         must(taken, f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
         arn = self._again(kind, asked, region)
         if arn is None:
@@ -256,18 +247,18 @@ class Bedrock:
             arn, _ = _new_arn(region, USES[kind])
             use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
             self.store.add(kind, arn, use | {"asked": asked})
-        return dict.fromkeys(ARNS, arn)
+        return dict.fromkeys(TABLE["arns"], arn)
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
         base = self._find("custom_model", use["model"], use["region"])["base"]
-        days = COMMITMENTS.get(use["asked"].get("commitmentDuration"))
+        days = TABLE["commitments"].get(use["asked"].get("commitmentDuration"))
         return use["asked"] | {
             "status": _state(use),
             "foundationModelArn": base_arn(base, use["region"]),
             "desiredModelUnits": use["asked"].get("modelUnits"),
             "commitmentExpirationTime": iso(use["created_at"] + days * 86_400) if days else None,
-            **dict.fromkeys(ARNS, use["arn"]),
+            **dict.fromkeys(TABLE["arns"], use["arn"]),
             **dict.fromkeys(("modelDeploymentName", "customModelDeploymentName"), use["name"]),
             **dict.fromkeys(("modelArn", "desiredModelArn"), use["model"]),
             **dict.fromkeys(("createdAt", "creationTime", "lastUpdatedAt", "lastModifiedTime"), iso(use["created_at"])),
@@ -293,8 +284,8 @@ class Bedrock:
         views = list(foundation_models(region))
         if "byProvider" in asked:
             views = [view for view in views if view["providerName"].lower() == asked["byProvider"].lower()]
-        for by in asked.keys() & FILTERS.keys():
-            views = [view for view in views if asked[by] in view[FILTERS[by]]]
+        for by in asked.keys() & TABLE["filters"].keys():
+            views = [view for view in views if asked[by] in view[TABLE["filters"][by]]]
         return {"modelSummaries": views}
 
     def do_GetFoundationModel(self, asked: dict, region: str) -> dict:
@@ -329,14 +320,14 @@ def _name(document: dict) -> str:
 
 def _shown(job: dict) -> str:
     """The job's status as the service has it."""
-    return ENDINGS.get(job["status"], "InProgress")
+    return TABLE["endings"].get(job["status"], "InProgress")
 
 
 def _phases(job: dict, times: dict) -> dict:
     """The three phases as the service shows them, from where the job is, or was when it ended."""
-    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(PHASES))
+    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(TABLE["phases"]))
     phases = {}
-    for place, name in enumerate(PHASES):
+    for place, name in enumerate(TABLE["phases"]):
         status = "Completed" if place < at else _shown(job) if place == at else "NotStarted"
         phases[name] = {"status": status} | (times if place <= at else {})
     return phases

@@ -2,11 +2,10 @@
 
 import itertools
 import json
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator
 
+from moto.core.eventstream import EventStreamEncoder
 from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
@@ -133,11 +132,6 @@ def _latency(began: float) -> dict:
 
 
 def _event(name: str, payload: dict) -> bytes:
-    """One message of AWS's event stream: lengths, their CRC, headers, payload, CRC of it all (big endian)."""
-    body = json.dumps(payload).encode()
-    headers = b""
-    for key, value in ((":event-type", name), (":content-type", "application/json"), (":message-type", "event")):
-        headers += bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-    prelude = struct.pack(">II", len(headers) + len(body) + 16, len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
-    return message + struct.pack(">I", zlib.crc32(message))
+    """One message of AWS's event stream."""
+    headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    return EventStreamEncoder().encode_message(headers, json.dumps(payload).encode())

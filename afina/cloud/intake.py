@@ -45,22 +45,18 @@ def job_event(store: Store, job_id: str, message: str, level: str = "info", data
     store.add("event", id, event | {"type": kind, "data": data or {}}, parent=job_id)
 
 
-def add_file(store: Store, name: str, purpose: str, content: bytes) -> dict:
-    """A file of the OpenAI side, made here."""
-    file = file_record(name, purpose, len(content))
-    (store.folder / "files" / file["id"]).write_bytes(content)
-    return store.add("file", file["id"], file)
+def add_file(store: Store, name: str, purpose: str, content: bytes, **more) -> dict:
+    """Keep a file of the OpenAI side. Its id is ours: nothing of its name reaches the disk."""
+    file: dict = {"id": new_id("file-"), "object": "file", "bytes": len(content), "created_at": now(), "filename": name}
+    with whole.new_path(store.folder / "files" / file["id"]) as aside:
+        aside.write_bytes(content)
+    return store.add("file", file["id"], file | {"purpose": purpose, "status": "processed"} | more)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return text.getvalue()
-
-
-def file_record(name: str, purpose: str, size: int) -> dict:
-    head = {"id": new_id("file-"), "object": "file", "bytes": size, "created_at": now()}
-    return head | {"filename": name, "purpose": purpose, "status": "processed"}
 
 
 def forget_model(store: Store, name: str) -> None:

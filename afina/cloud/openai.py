@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,10 +18,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from afina import whole
 from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, read_chat, read_dialect
 from afina.chat.turn import Refused
-from afina.cloud.intake import file_record, forget_model, job_event, parse_json
+from afina.cloud.intake import add_file, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
 from afina.jsonl import limits
 
@@ -28,14 +28,7 @@ UPLOAD_LIMIT = 100 << 20  # bytes; the service takes 512 MB, a laptop's twin has
 BODY_LIMIT = 4 << 20  # bytes of JSON
 ORGANIZATION = "org-local"
 OWNER = "afina-local"
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data")  # "evals" went with the Evals platform
-UNFINISHED = ("validating_files", "queued", "running")
-BASES_CREATED = 1744588800  # 2025-04-14, the date in their names
-SHUTDOWN = "2027-01-14"  # of the bases that can still be trained: developers.openai.com/api/docs/deprecations
-WIND_DOWN = (
-    "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new "
-    "fine-tuning training jobs."
-)
+FACTS = tomllib.loads(Path(__file__).with_name("openai.toml").read_text(encoding="utf-8"))
 DIALECT = read_dialect("twin")
 JSON = "application/json"
 SCHEMAS = Path(__file__).parent / "openai_schemas.json"
@@ -56,25 +49,7 @@ def bases() -> dict[str, str]:
     return {name: name for name in dated} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in dated}
 
 
-ROUTES = Map([
-    Rule(f"/v1/{path}", methods=[verb], endpoint=endpoint)
-    for verb, path, endpoint in (
-        ("POST", "files", "create_file"), ("GET", "files", "list_files"), ("GET", "files/<id>", "get_file"),
-        ("DELETE", "files/<id>", "delete_file"), ("GET", "files/<id>/content", "file_content"),
-        ("POST", "fine_tuning/jobs", "create_job"), ("GET", "fine_tuning/jobs", "list_jobs"),
-        ("GET", "fine_tuning/jobs/<id>", "get_job"),
-        ("GET", "fine_tuning/jobs/<id>/<any(events, checkpoints):what>", "list_of_job"),
-        ("POST", "fine_tuning/jobs/<id>/<any(cancel, pause, resume):change>", "change_job"),
-        ("GET", "models", "list_models"), ("GET", "models/<id>", "get_model"), ("DELETE", "models/<id>", "delete_model"),
-        ("POST", "chat/completions", "chat"),
-    )
-])  # fmt: skip
-# what a change makes of a job, and from which states
-CHANGES = {
-    "cancel": ("cancelled", (*UNFINISHED, "paused")),
-    "pause": ("paused", ("queued", "running")),
-    "resume": ("queued", ("paused",)),
-}
+ROUTES = Map([Rule(f"/v1/{path}", methods=[verb], endpoint=name) for name, (verb, path) in FACTS["routes"].items()])
 
 
 class OpenAI:
@@ -111,19 +86,20 @@ class OpenAI:
         return getattr(self, endpoint)(request, **values)
 
     def create_file(self, request: Request) -> dict:
-        upload, purpose = request.files.get("file"), str(request.form.get("purpose"))
-        if upload is None:
-            raise ApiError(400, "'file' is a required property", param="file")
-        demand(purpose in PURPOSES, f"'{purpose}' is not one of {list(PURPOSES)}", param="purpose")
-        name = os.path.basename((upload.filename or "upload").replace("\\", "/")) or "upload"
+        upload, form = request.files.get("file"), request.form
+        asked: dict = {"purpose": str(form.get("purpose"))}
+        if upload is not None:
+            asked["file"] = os.path.basename((upload.filename or "upload").replace("\\", "/")) or "upload"
+        for key in ("anchor", "seconds"):
+            if text := form.get(f"expires_after[{key}]"):
+                asked.setdefault("expires_after", {})[key] = int(text) if re.fullmatch(r"\d{1,7}", text) else text
+        _check("CreateFileRequest", asked)
+        assert upload is not None, "the schema asks for it"
+        name, purpose = asked["file"], asked["purpose"]
         message = f"Invalid file format for Fine-Tuning API. Must be .jsonl (got {name[-20:]!r})"
         demand(purpose != "fine-tune" or name.endswith(".jsonl"), message, "invalid_file_format", "file")
-        file = file_record(name, purpose, 0) | _expiry(request.form)
-        # the id is ours: nothing of the file name reaches the disk
-        with whole.new_path(self.path_of(file["id"])) as aside:
-            upload.save(aside)
-            file["bytes"] = aside.stat().st_size
-        return self.store.add("file", file["id"], file)
+        expiry = {"expires_at": now() + asked["expires_after"]["seconds"]} if "expires_after" in asked else {}
+        return add_file(self.store, name, purpose, upload.read(), **expiry)
 
     def content_of(self, file_id: str) -> bytes | None:
         return self.path_of(file_id).read_bytes() if self.find_file(file_id) else None
@@ -165,7 +141,7 @@ class OpenAI:
     def create_job(self, request: Request) -> dict:
         asked = _body(request)
         _check("CreateFineTuningJobRequest", asked)
-        demand(self.twin.training_available, WIND_DOWN, "training_not_available", status=403)
+        demand(self.twin.training_available, FACTS["wind_down"], "training_not_available", status=403)
         below = self.find_model(asked["model"])  # a base, or a tuned model to go on from
         if below is None:
             message = f"Model {asked['model']} is not available for fine-tuning or does not exist."
@@ -220,7 +196,7 @@ class OpenAI:
         return job_view(self.find_job(id))
 
     def change_job(self, request: Request, id: str, change: str) -> dict:
-        to, allowed = CHANGES[change]
+        to, allowed = FACTS["changes"][change]
         self.find_job(id)
         with self.store.edit("job", id) as job:
             message = f"Job {id} is {job['status']}: it cannot be {to}."
@@ -240,7 +216,7 @@ class OpenAI:
     def find_model(self, name: str) -> dict | None:
         """A base or a tuned model, with the dated name of its base and the adapters over it; None: there is none."""
         if name in bases():
-            return {"id": name, "base": bases()[name], "layers": [], "created_at": BASES_CREATED}
+            return {"id": name, "base": bases()[name], "layers": [], "created_at": FACTS["bases_created"]}
         model = self.store.get("model", name)
         return model if model and model["service"] == "openai" else None
 
@@ -294,12 +270,8 @@ def _events(chunks: ChunkWriter, firsts: Sequence[str], streams: Sequence[Iterat
 
 
 def job_view(job: dict) -> dict:
-    kept = (
-        "id", "created_at", "error", "fine_tuned_model", "finished_at", "model", "result_files", "seed", "status",
-        "trained_tokens", "training_file", "validation_file", "metadata",
-    )  # fmt: skip
     values = job["hyperparameters"]
-    return {key: job[key] for key in kept} | {
+    return {key: job[key] for key in FACTS["job_fields"]} | {
         "object": "fine_tuning.job", "organization_id": ORGANIZATION, "integrations": [],
         "hyperparameters": {key: value for key, value in values.items() if key != "beta"},
         "method": {"type": job["method"], job["method"]: {"hyperparameters": values}},
@@ -310,7 +282,7 @@ def job_view(job: dict) -> dict:
 
 def model_view(model: dict) -> dict:
     head = {"id": model["id"], "object": "model", "created": model["created_at"]}
-    return head | {"owned_by": OWNER, "shutdown_date": SHUTDOWN}
+    return head | {"owned_by": OWNER, "shutdown_date": FACTS["shutdown_date"]}
 
 
 def _missing(message: str, code: str | None = None, param: str | None = None):
@@ -349,15 +321,6 @@ def _method(asked: dict) -> tuple[str, dict]:
         key: value for key, value in ((method.get(kind) or {}).get("hyperparameters") or {}).items() if key in values
     }
     return kind, values
-
-
-def _expiry(form) -> dict:
-    seconds, anchor = form.get("expires_after[seconds]"), form.get("expires_after[anchor]")
-    if seconds is None and anchor is None:
-        return {}
-    fits = anchor == "created_at" and re.fullmatch(r"\d{1,7}", seconds or "") and 3600 <= int(seconds) <= 2_592_000
-    demand(fits, "'expires_after' takes anchor 'created_at' and seconds from 3600 to 2592000", param="expires_after")
-    return {"expires_at": now() + int(seconds)}
 
 
 def _page(items: list[dict], request: Request, default: int, most: int = 1000, newest_first: bool = True) -> dict:
