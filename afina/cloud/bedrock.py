@@ -20,7 +20,6 @@ from afina.cloud.foundation import (
     MODELS,
     TABLE,
     base_arn,
-    default_rate,
     find_base,
     foundation_models,
     read_hyperparameters,
@@ -45,12 +44,9 @@ class Bedrock:
     def __init__(self, store: Store, s3: Callable[..., tuple[int, bytes]], say: Say, wake: Callable[[], None]):
         self.store, self.s3, self.wake = store, s3, wake
         self.facts = {"job": self._job_facts, "custom_model": self._model_facts} | dict.fromkeys(USES, self._use_facts)
-        handlers: dict[str, Handler] = {
-            name.removeprefix("do_"): getattr(owner, name)
-            for owner in (self, BedrockRuntime(say, self.find_voice))
-            for name in dir(owner)
-            if name.startswith("do_")
-        }
+        owners = (self, BedrockRuntime(say, self.find_voice))
+        names = ((owner, name) for owner in owners for name in dir(owner) if name.startswith("do_"))
+        handlers: dict[str, Handler] = {name.removeprefix("do_"): getattr(owner, name) for owner, name in names}
         for kind, noun in TABLE["nouns"].items():
             verbs = {f"Get{noun}": self._get, f"List{noun}s": self._list}
             verbs |= {f"Delete{noun}": self._delete} if kind != "job" else {}
@@ -140,7 +136,7 @@ class Bedrock:
             # the multiplier 2 is the twin's own "auto": the service's default rate stands for it
             "hyperparameters": {
                 "n_epochs": int(values["epochCount"]), "batch_size": "auto",
-                "learning_rate_multiplier": 2 * values["learningRate"] / default_rate(model.id),
+                "learning_rate_multiplier": 2 * values["learningRate"] / read_hyperparameters(model.id, {})["learningRate"],
                 "warmup": int(values.get("learningRateWarmupSteps", 0)),
             },
             "given": {key: f"{value:g}" for key, value in values.items()}, "new_model": f"bedrock:{short}",
@@ -224,12 +220,9 @@ class Bedrock:
     def _model_facts(self, model: dict) -> dict:
         job = self.store.get("job", model["job"])
         assert job is not None, "jobs are never deleted"
-        base = base_arn(model["base"], model["region"])
         return self._job_facts(job) | {
             "modelArn": model["arn"],
             "modelName": model["name"],
-            "baseModelArn": base,
-            "foundationModelArn": base,
             "baseModelName": model["base"].split(":")[0],
             "creationTime": iso(model["created_at"]),
             "ownerAccountId": ACCOUNT,
@@ -275,10 +268,9 @@ class Bedrock:
         text = "A custom model answers through a deployment or a provisioned throughput, not by its own ARN."
         must(self._seek("custom_model", key, region) is None, text)
         name = re.sub(r"^(us|eu|apac)\.", "", key.rsplit("foundation-model/", 1)[-1])
-        for known in MODELS:
-            if name == known.id.rpartition(":")[0]:
-                return (), known.id
-        raise AwsError("The provided model identifier is invalid.")
+        known = {model.id.rpartition(":")[0]: model.id for model in MODELS}
+        must(name in known, "The provided model identifier is invalid.")
+        return (), known[name]
 
     def do_ListFoundationModels(self, asked: dict, region: str) -> dict:
         views = list(foundation_models(region))

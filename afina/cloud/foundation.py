@@ -31,10 +31,6 @@ def find_base(name: str, region: str) -> prices.Model:
     raise AwsError(f"The model {name[:80]} cannot be fine-tuned in {region}: ask {ask}.")
 
 
-def default_rate(model: str) -> float:
-    return HYPERPARAMETERS[_maker(model)]["learningRate"][2]
-
-
 def read_hyperparameters(model: str, given: dict[str, str]) -> dict[str, float]:
     table = HYPERPARAMETERS[_maker(model)]
     values = {name: default for name, (_, _, default) in table.items()}

@@ -27,11 +27,11 @@ from afina.jsonl import limits
 UPLOAD_LIMIT = 100 << 20  # bytes; the service takes 512 MB, a laptop's twin has no use for them
 BODY_LIMIT = 4 << 20  # bytes of JSON
 ORGANIZATION = "org-local"
-OWNER = "afina-local"
+_DATED = [model.id for model in limits.MODELS if model.service == "openai" and not model.retired]
+# every name a base goes by, with and without its date, and the dated name behind it
+BASES = {name: name for name in _DATED} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in _DATED}
 FACTS = tomllib.loads(Path(__file__).with_name("openai.toml").read_text(encoding="utf-8"))
 DIALECT = read_dialect("twin")
-JSON = "application/json"
-SCHEMAS = Path(__file__).parent / "openai_schemas.json"
 
 
 @functools.cache
@@ -39,14 +39,8 @@ def validator(name: str):
     """The JSON Schema validator of one schema of the extract."""
     from jsonschema import Draft202012Validator
 
-    components = json.loads(SCHEMAS.read_text(encoding="utf-8"))["components"]
+    components = json.loads(Path(__file__).with_name("openai_schemas.json").read_text(encoding="utf-8"))["components"]
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": components})
-
-
-def bases() -> dict[str, str]:
-    """Every name a base goes by, with and without its date, and the dated name behind it."""
-    dated = [model.id for model in limits.MODELS if model.service == "openai" and not model.retired]
-    return {name: name for name in dated} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in dated}
 
 
 ROUTES = Map([Rule(f"/v1/{path}", methods=[verb], endpoint=name) for name, (verb, path) in FACTS["routes"].items()])
@@ -72,7 +66,9 @@ class OpenAI:
         except ApiError as error:
             answer = error
         body, status = (answer.body, answer.status) if isinstance(answer, ApiError) else (answer, 200)
-        response = body if isinstance(body, Response) else Response(json.dumps(body), status, mimetype=JSON)
+        response = (
+            body if isinstance(body, Response) else Response(json.dumps(body), status, mimetype="application/json")
+        )
         response.headers["x-request-id"] = new_id("req_local_")
         response.headers["openai-organization"] = ORGANIZATION
         return response(environ, start_response)
@@ -215,8 +211,8 @@ class OpenAI:
 
     def find_model(self, name: str) -> dict | None:
         """A base or a tuned model, with the dated name of its base and the adapters over it; None: there is none."""
-        if name in bases():
-            return {"id": name, "base": bases()[name], "layers": [], "created_at": FACTS["bases_created"]}
+        if name in BASES:
+            return {"id": name, "base": BASES[name], "layers": [], "created_at": FACTS["bases_created"]}
         model = self.store.get("model", name)
         return model if model and model["service"] == "openai" else None
 
@@ -226,7 +222,7 @@ class OpenAI:
 
     def list_models(self, request: Request) -> dict:
         tuned = [m for m in self.store.all("model") if m["service"] == "openai" and not m["checkpoint"]]
-        return {"object": "list", "data": [model_view(m) for m in [*map(self._model, bases()), *tuned]]}
+        return {"object": "list", "data": [model_view(m) for m in [*map(self._model, BASES), *tuned]]}
 
     def get_model(self, request: Request, id: str) -> dict:
         return model_view(self._model(id))
@@ -282,7 +278,7 @@ def job_view(job: dict) -> dict:
 
 def model_view(model: dict) -> dict:
     head = {"id": model["id"], "object": "model", "created": model["created_at"]}
-    return head | {"owned_by": OWNER, "shutdown_date": FACTS["shutdown_date"]}
+    return head | {"owned_by": "afina-local", "shutdown_date": FACTS["shutdown_date"]}
 
 
 def _missing(message: str, code: str | None = None, param: str | None = None):

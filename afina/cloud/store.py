@@ -54,12 +54,9 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     def add(self, kind: str, id: str, body: dict, parent: str = "") -> dict:
-        """Store a new document. KeyError if the kind already has this id."""
+        """Store a new document. sqlite3.IntegrityError if the kind already has this id."""
         query = "INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)"
-        try:
-            self._run(query, kind, id, parent, json.dumps(body))
-        except sqlite3.IntegrityError as error:
-            raise KeyError(id) from error
+        self._run(query, kind, id, parent, json.dumps(body))
         return body
 
     def get(self, kind: str, id: str) -> dict | None:

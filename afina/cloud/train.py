@@ -41,11 +41,7 @@ COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_tok
 
 
 class Gone(Exception):
-    """The job is no longer this process's: cancelled, paused, or taken over by another start."""
-
-
-class Failed(Exception):
-    """The job cannot be trained: a code, and why."""
+    """The job is no longer this process's: cancelled, paused, or failed, or taken over by another start."""
 
 
 def read_rows(path: Path, form: str, tokenizer) -> list[dict]:
@@ -214,7 +210,8 @@ class JobRun:
             return  # before the process died
         if not all(weight.isfinite().all() for name, weight in self.model.named_parameters() if "lora_" in name):
             message = "Training diverged: the weights are no longer finite. Lower the learning rate."
-            raise Failed("training_diverged", message)
+            fail(self.store, self.job["id"], "training_diverged", message)
+            raise Gone
         name, folder = f"{self.job['new_model']}:ckpt-step-{step}", self.folder / f"step-{step}"
         self.model.save_pretrained(folder, selected_adapters=["default"])
         metrics = {"step": step, "train_loss": loss}
@@ -299,8 +296,6 @@ def work(store: Store, base: Path) -> None:
             JobRun(store, base, job, owner)()
         except Gone:
             continue
-        except Failed as error:
-            fail(store, job["id"], *error.args)
         except CourseError as error:
             fail(store, job["id"], "invalid_training_file", str(error), "training_file")
         except Exception as error:

@@ -1,5 +1,6 @@
 """The twin's memory: order, transactions, several threads and processes."""
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ def test_documents_come_in_the_order_of_arrival_by_kind_and_parent(store):
     assert [one["id"] for one in store.all("event", "x")] == ["b", "c"] and store.get("job", "a") == {"id": "job"}
     assert store.get("event", "z") is None and store.all("nothing") == []
     assert store.delete("event", "a") and not store.delete("event", "a")
-    with pytest.raises(KeyError):
+    with pytest.raises(sqlite3.IntegrityError):
         store.add("event", "b", {})
 
 
