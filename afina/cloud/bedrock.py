@@ -1,8 +1,7 @@
 """Bedrock in the twin: customization jobs, custom models, deployments, provisioned throughput, foundation models.
 
-Routes, the checks of requests and the check of every response come from botocore's own service model (`shapes`); the
-answers of models are in `converse`. Which model trains where, its limits and formats: `afina.prices` and `foundation`,
-facts with their sources. Texts of errors are ours where no source gives them.
+Routes and the checks of requests and responses come from botocore's own service model (`shapes`). Texts of errors are ours
+where no source gives them.
 """
 
 import functools
@@ -54,8 +53,6 @@ class Bedrock:
             handlers |= {name: functools.partial(does, kind) for name, does in verbs.items()}
         self.api = Api(("bedrock", "bedrock-runtime"), handlers)
 
-    # --- every kind of document --------------------------------------------------------------------------------------
-
     def _all(self, kind: str, region: str) -> list[dict]:
         return [one for one in self.store.all(kind) if one.get("region") == region]  # OpenAI's jobs have no region
 
@@ -98,9 +95,8 @@ class Bedrock:
         token = asked.get("nextToken", "0")
         must(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
         end = int(token) + asked.get("maxResults", 1000)
-        return dict.fromkeys(TABLE["lists"], rows[int(token) : end]) | {
-            "nextToken": str(end) if end < len(rows) else None
-        }
+        more = {"nextToken": str(end) if end < len(rows) else None}
+        return dict.fromkeys(TABLE["lists"], rows[int(token) : end]) | more
 
     def _delete(self, kind: str, asked: dict, region: str) -> dict:
         (key,) = asked.values()
@@ -113,8 +109,6 @@ class Bedrock:
         for checkpoint in self.store.all("checkpoint", found["job"]) if kind == "custom_model" else []:
             forget_model(self.store, checkpoint["fine_tuned_model_checkpoint"])
         return {}
-
-    # --- jobs --------------------------------------------------------------------------------------------------------
 
     def do_CreateModelCustomizationJob(self, asked: dict, region: str) -> dict:
         if arn := self._again("job", asked, region):
@@ -165,11 +159,8 @@ class Bedrock:
     def _job_facts(self, job: dict) -> dict:
         given, done, model = job["asked"], job["finished_at"], job.get("model_arn")
         times = {"creationTime": iso(job["created_at"]), "lastModifiedTime": iso(done or time.time())}
-        return {
-            "validationDataConfig": {"validators": []},
-            **given,
-            **times,
-            **job.get("figures", {}),
+        known = {"validationDataConfig": {"validators": []}} | given | times | job.get("figures", {})
+        return known | {
             "jobArn": job["arn"],
             "outputModelName": given["customModelName"],
             "status": _shown(job),
@@ -179,8 +170,7 @@ class Bedrock:
             "hyperParameters": job["given"],
             "customizationType": "FINE_TUNING",
             "failureMessage": (job.get("error") or {}).get("message"),
-            "outputModelArn": model,
-            "customModelArn": model,
+            **dict.fromkeys(("outputModelArn", "customModelArn"), model),
         }
 
     def do_StopModelCustomizationJob(self, asked: dict, region: str) -> dict:
@@ -214,8 +204,6 @@ class Bedrock:
             if found["status"] == "delivering":
                 found.update(status="succeeded", finished_at=now(), model_arn=arn, figures=figures)
                 self.store.add("custom_model", arn, model)
-
-    # --- custom models, and what makes them answer ---------------------------------------------------------------------
 
     def _model_facts(self, model: dict) -> dict:
         job = self.store.get("job", model["job"])

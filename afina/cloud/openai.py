@@ -144,13 +144,11 @@ class OpenAI:
             raise ApiError(400, message, "model_not_available", "model")
         base, layers = below["base"], below["layers"]
         for field in ("training_file", "validation_file"):
-            if (file_id := asked.get(field)) is None:
-                continue
-            file = self.find_file(file_id)
-            demand(file, f"File {file_id} does not exist.", "file_not_found", field)
-            purpose = file["purpose"] if file else None
-            message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
-            demand(purpose == "fine-tune", message, "invalid_file_purpose", field)
+            if (file_id := asked.get(field)) is not None:
+                purpose = (self.find_file(file_id) or {}).get("purpose")
+                demand(purpose, f"File {file_id} does not exist.", "file_not_found", field)
+                message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
+                demand(purpose == "fine-tune", message, "invalid_file_purpose", field)
         metadata = asked.get("metadata") or {}
         fits = len(metadata) <= 16 and all(len(key) <= 64 and len(value) <= 512 for key, value in metadata.items())
         demand(fits, "'metadata' takes 16 pairs, of up to 64 and 512 characters", param="metadata")
@@ -249,17 +247,18 @@ class OpenAI:
         try:
             if not asked.stream:
                 return completion(head, asked.turns, ["".join(stream) for stream in streams])
-            firsts = [next(stream, "") for stream in streams]  # a refusal must come before the 200
+            # a refusal must come before the 200
+            streams = [itertools.chain([next(stream, "")], stream) for stream in streams]
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from error
-        events = _events(ChunkWriter(head, asked), firsts, streams)
+        events = _events(ChunkWriter(head, asked), streams)
         return Response(events, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-def _events(chunks: ChunkWriter, firsts: Sequence[str], streams: Sequence[Iterator[str]]) -> Iterator[bytes]:
-    for index, (first, rest) in enumerate(zip(firsts, streams, strict=True)):
+def _events(chunks: ChunkWriter, streams: Sequence[Iterator[str]]) -> Iterator[bytes]:
+    for index, stream in enumerate(streams):
         yield chunks.start(index)
-        for piece in filter(None, itertools.chain([first], rest)):
+        for piece in filter(None, stream):
             yield chunks.piece(index, piece)
         yield chunks.end(index)
     yield chunks.last()

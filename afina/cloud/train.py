@@ -1,4 +1,4 @@
-"""The training process of the twins: `python -m afina.cloud.train FOLDER BASE`, one job at a time, in order.
+"""The training process of the twins: `python -m afina.cloud.train`, one job at a time, in order.
 
 It shares the store of the serving process and ends with it (its standard input closes). A job that was running when the
 process died goes on from its last saved step.
