@@ -61,10 +61,7 @@ class BedrockRuntime:
         """Nova's native body (the shape of Converse) or Llama's ({"prompt", "max_gen_len", …})."""
         _, base = self.find_model(asked["modelId"], region)
         llama = base.startswith("meta.")
-        try:
-            body = parse_json(asked.get("body", b""))
-        except ValueError as error:
-            raise AwsError("Malformed input request: the body is not a JSON object.") from error
+        body = parse_json(asked.get("body", b""), AwsError("Malformed input request: the body is not a JSON object."))
         converse = {"modelId": asked["modelId"], **(_of_llama(body) if llama else _of_nova(body))}
         shape = service_model("bedrock-runtime").operation_model("Converse").input_shape
         turn, stream = self._begin(fit_request(shape, converse), region)

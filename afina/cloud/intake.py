@@ -17,19 +17,21 @@ from afina.errors import CourseError
 from afina.jsonl import validate
 from afina.prices import find_model
 
+UPLOAD_LIMIT = 100 << 20  # bytes; the services take more, a laptop's twin has no use for it
+BODY_LIMIT = 4 << 20  # bytes of JSON
 BUSY = ("validating_files", "queued", "running", "delivering", "stopping")
 WHY = tomllib.loads(Path(__file__).with_name("problems.toml").read_text(encoding="utf-8"))
 
 
-def parse_json(data: bytes) -> dict:
-    """The JSON object of a request's body. ValueError: anything else, NaN, Infinity, half a surrogate, a nest too deep."""
+def parse_json(data: bytes, refusal: Exception) -> dict:
+    """The JSON object of a request's body; `refusal`: anything else, NaN, Infinity, half a surrogate, a nest too deep."""
     try:
         body = json.loads(data.decode("utf-8"))
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    except (ValueError, RecursionError) as error:
+        raise refusal from error
     if not isinstance(body, dict):
-        raise ValueError("not an object")
+        raise refusal
     return body
 
 

@@ -20,13 +20,11 @@ from werkzeug.wrappers import Request, Response
 
 from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, read_chat, read_dialect
 from afina.chat.turn import Refused
-from afina.cloud.intake import add_file, forget_model, job_event, parse_json
+from afina.cloud.intake import BODY_LIMIT, UPLOAD_LIMIT, add_file, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
 from afina.jsonl import limits
 
-UPLOAD_LIMIT = 100 << 20  # bytes; the service takes 512 MB, a laptop's twin has no use for them
-BODY_LIMIT = 4 << 20  # bytes of JSON
-ORGANIZATION = "org-local"
+ORGANIZATION, JSON = "org-local", "application/json"
 _DATED = [model.id for model in limits.MODELS if model.service == "openai" and not model.retired]
 # every name a base goes by, with and without its date, and the dated name behind it
 BASES = {name: name for name in _DATED} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in _DATED}
@@ -66,9 +64,7 @@ class OpenAI:
         except ApiError as error:
             answer = error
         body, status = (answer.body, answer.status) if isinstance(answer, ApiError) else (answer, 200)
-        response = (
-            body if isinstance(body, Response) else Response(json.dumps(body), status, mimetype="application/json")
-        )
+        response = body if isinstance(body, Response) else Response(json.dumps(body), status, mimetype=JSON)
         response.headers["x-request-id"] = new_id("req_local_")
         response.headers["openai-organization"] = ORGANIZATION
         return response(environ, start_response)
@@ -285,10 +281,7 @@ def _missing(message: str, code: str | None = None, param: str | None = None):
 
 
 def _body(request: Request) -> dict:
-    try:
-        return parse_json(request.get_data())
-    except ValueError as error:
-        raise ApiError(400, "We could not parse the JSON body of your request.") from error
+    return parse_json(request.get_data(), ApiError(400, "We could not parse the JSON body of your request."))
 
 
 def _check(schema: str, body: dict) -> None:

@@ -111,7 +111,7 @@ def test_events_and_files(tmp_path):
 
 
 def test_only_an_object_of_json_is_a_body():
-    assert parse_json('{"é": [1, null]}'.encode()) == {"é": [1, None]}
+    assert parse_json('{"é": [1, null]}'.encode(), KeyError()) == {"é": [1, None]}
     for body in (
         b"",
         b"[]",
@@ -122,5 +122,5 @@ def test_only_an_object_of_json_is_a_body():
         b'{"a": "\\ud800"}',
         b"[" * 9999 + b"]" * 9999,
     ):
-        with pytest.raises(ValueError):
-            parse_json(body)
+        with pytest.raises(KeyError, match="no object"):
+            parse_json(body, KeyError("no object"))
