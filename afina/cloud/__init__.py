@@ -9,6 +9,7 @@ They really train, on the course's small base model. Their losses are of that mo
 """
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +19,7 @@ from afina.errors import CourseError, require
 from afina.runtime import build_folder, course_root
 
 NOTICE = "Gêmeos locais da OpenAI e do Bedrock: nada sai desta máquina, e as perdas e respostas são do modelo pequeno do curso."
-# What would lead the clients past the twin, or make them sign in another way.
-_IN_THE_WAY = (
-    "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_IAM",
-    "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "OPENAI_ORG_ID",
-    "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY",
-)  # fmt: skip
+_IN_THE_WAY = tomllib.loads(Path(__file__).with_name("variables.toml").read_text(encoding="utf-8"))["in_the_way"]
 
 
 class LocalCloud(Child):
@@ -116,8 +111,7 @@ def write_variables(folder: Path, variables: dict[str, str]) -> Path:
     windows = os.name == "nt"
     file = folder / ("env.ps1" if windows else "env.sh")
     form = '$env:{} = "{}"\n' if windows else "export {}='{}'\n"
-    lines = [form.format(name, value) for name, value in variables.items()]
     file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.writelines(lines)
+    file.touch(0o600, exist_ok=False)
+    file.write_text("".join(form.format(name, value) for name, value in variables.items()), encoding="utf-8")
     return file

@@ -16,10 +16,10 @@ from werkzeug.wrappers import Request, Response
 
 from afina.cloud.bedrock import Bedrock
 from afina.cloud.iam import split_uri
+from afina.cloud.intake import UPLOAD_LIMIT
 from afina.cloud.store import new_id
 
 SERVICES = ("s3", "iam", "sts")
-LIMIT = 100 << 20  # bytes of a request
 READS = re.compile(rb"(?:^|&)Action=(?:Get|List|Simulate|Generate)")
 CREDENTIAL = re.compile(
     r"(?:Credential=|X-Amz-Credential=)([^/%&,]+)(?:/|%2F)\d+(?:/|%2F)([^/%]+)(?:/|%2F)([^/%]+)(?:/|%2F)"
@@ -55,7 +55,7 @@ class Aws:
         if service not in SERVICES or environ["PATH_INFO"].startswith(("/moto-api", "/latest/", "/v20180820")):
             return _error(400, "UnknownOperationException", f"This local twin has no {service[:40]} like that.")
         request = Request(environ)
-        request.max_content_length = LIMIT
+        request.max_content_length = UPLOAD_LIMIT
         try:
             return self._ask(environ, request.get_data(), service)
         except RequestEntityTooLarge:

@@ -1,8 +1,7 @@
 """Bedrock in the twin: customization jobs, custom models, deployments, provisioned throughput, foundation models.
 
-Routes, the checks of requests and the check of every response come from botocore's own service model (`shapes`); the
-answers of models are in `converse`. Which model trains where, its limits and formats: `afina.prices` and `foundation`,
-facts with their sources. Texts of errors are ours where no source gives them.
+Routes and the checks of requests and responses come from botocore's own service model (`shapes`). Texts of errors are ours
+where no source gives them.
 """
 
 import functools
@@ -16,7 +15,14 @@ from typing import Any
 
 from afina.cloud import iam
 from afina.cloud.converse import BedrockRuntime, Say
-from afina.cloud.foundation import MODELS, base_arn, default_rate, find_base, foundation_models, read_hyperparameters
+from afina.cloud.foundation import (
+    MODELS,
+    TABLE,
+    base_arn,
+    find_base,
+    foundation_models,
+    read_hyperparameters,
+)
 from afina.cloud.iam import ACCOUNT, split_uri
 from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.shapes import Api, AwsError, Handler, instant, iso, must
@@ -24,27 +30,8 @@ from afina.cloud.store import Store, new_id, now
 
 READY_AFTER = 1.0  # seconds a deployment or throughput is "Creating" here; minutes on AWS
 LOWER = string.ascii_lowercase + string.digits
-ON_DEMAND = ("amazon.nova-", "meta.llama3-3-70b")  # what create_custom_model_deployment takes
+USES, PLACES = TABLE["uses"], TABLE["places"]
 CONFLICT, NOT_FOUND = "ConflictException", "ResourceNotFoundException"
-# A job is "InProgress" until one of these.
-ENDINGS = {"succeeded": "Completed", "failed": "Failed", "stopping": "Stopping", "cancelled": "Stopped"}
-PHASES = ("validationDetails", "dataProcessingDetails", "trainingDetails")
-PLACES = {"validating_files": 0, "queued": 1, "running": 2, "delivering": 2}  # of a status among the phases
-NOUNS = {  # of each kind of document, in the names of its operations
-    "job": "ModelCustomizationJob", "custom_model": "CustomModel", "deployment": "CustomModelDeployment",
-    "throughput": "ProvisionedModelThroughput",
-}  # fmt: skip
-# Where an answer has its list, or what was made: every answer is made with all of them, and its shape takes the one it knows.
-LISTS = ("modelCustomizationJobSummaries", "modelSummaries", "modelDeploymentSummaries", "provisionedModelSummaries")
-ARNS = ("customModelDeploymentArn", "provisionedModelArn")
-USES = {"deployment": "custom-model-deployment", "throughput": "provisioned-model"}  # kinds that answer, in an ARN
-FILTERS = {  # of foundation models, by a list in what is shown of one
-    "byCustomizationType": "customizationsSupported", "byOutputModality": "outputModalities",
-    "byInferenceType": "inferenceTypesSupported",
-}  # fmt: skip
-TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
-VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
-COMMITMENTS = {"OneMonth": 30, "SixMonths": 182}  # days
 
 
 class Bedrock:
@@ -56,20 +43,15 @@ class Bedrock:
     def __init__(self, store: Store, s3: Callable[..., tuple[int, bytes]], say: Say, wake: Callable[[], None]):
         self.store, self.s3, self.wake = store, s3, wake
         self.facts = {"job": self._job_facts, "custom_model": self._model_facts} | dict.fromkeys(USES, self._use_facts)
-        handlers: dict[str, Handler] = {
-            name.removeprefix("do_"): getattr(owner, name)
-            for owner in (self, BedrockRuntime(say, self.find_voice))
-            for name in dir(owner)
-            if name.startswith("do_")
-        }
-        for kind, noun in NOUNS.items():
+        owners = (self, BedrockRuntime(say, self.find_voice))
+        names = ((owner, name) for owner in owners for name in dir(owner) if name.startswith("do_"))
+        handlers: dict[str, Handler] = {name.removeprefix("do_"): getattr(owner, name) for owner, name in names}
+        for kind, noun in TABLE["nouns"].items():
             verbs = {f"Get{noun}": self._get, f"List{noun}s": self._list}
             verbs |= {f"Delete{noun}": self._delete} if kind != "job" else {}
             verbs |= {f"Create{noun}": self._create_use} if kind in USES else {}
             handlers |= {name: functools.partial(does, kind) for name, does in verbs.items()}
         self.api = Api(("bedrock", "bedrock-runtime"), handlers)
-
-    # --- every kind of document --------------------------------------------------------------------------------------
 
     def _all(self, kind: str, region: str) -> list[dict]:
         return [one for one in self.store.all(kind) if one.get("region") == region]  # OpenAI's jobs have no region
@@ -113,7 +95,8 @@ class Bedrock:
         token = asked.get("nextToken", "0")
         must(re.fullmatch(r"\d{1,9}", token), "The nextToken is not one of this list.")
         end = int(token) + asked.get("maxResults", 1000)
-        return dict.fromkeys(LISTS, rows[int(token) : end]) | {"nextToken": str(end) if end < len(rows) else None}
+        more = {"nextToken": str(end) if end < len(rows) else None}
+        return dict.fromkeys(TABLE["lists"], rows[int(token) : end]) | more
 
     def _delete(self, kind: str, asked: dict, region: str) -> dict:
         (key,) = asked.values()
@@ -126,8 +109,6 @@ class Bedrock:
         for checkpoint in self.store.all("checkpoint", found["job"]) if kind == "custom_model" else []:
             forget_model(self.store, checkpoint["fine_tuned_model_checkpoint"])
         return {}
-
-    # --- jobs --------------------------------------------------------------------------------------------------------
 
     def do_CreateModelCustomizationJob(self, asked: dict, region: str) -> dict:
         if arn := self._again("job", asked, region):
@@ -149,7 +130,7 @@ class Bedrock:
             # the multiplier 2 is the twin's own "auto": the service's default rate stands for it
             "hyperparameters": {
                 "n_epochs": int(values["epochCount"]), "batch_size": "auto",
-                "learning_rate_multiplier": 2 * values["learningRate"] / default_rate(model.id),
+                "learning_rate_multiplier": 2 * values["learningRate"] / read_hyperparameters(model.id, {})["learningRate"],
                 "warmup": int(values.get("learningRateWarmupSteps", 0)),
             },
             "given": {key: f"{value:g}" for key, value in values.items()}, "new_model": f"bedrock:{short}",
@@ -178,11 +159,8 @@ class Bedrock:
     def _job_facts(self, job: dict) -> dict:
         given, done, model = job["asked"], job["finished_at"], job.get("model_arn")
         times = {"creationTime": iso(job["created_at"]), "lastModifiedTime": iso(done or time.time())}
-        return {
-            "validationDataConfig": {"validators": []},
-            **given,
-            **times,
-            **job.get("figures", {}),
+        known = {"validationDataConfig": {"validators": []}} | given | times | job.get("figures", {})
+        return known | {
             "jobArn": job["arn"],
             "outputModelName": given["customModelName"],
             "status": _shown(job),
@@ -192,18 +170,14 @@ class Bedrock:
             "hyperParameters": job["given"],
             "customizationType": "FINE_TUNING",
             "failureMessage": (job.get("error") or {}).get("message"),
-            "outputModelArn": model,
-            "customModelArn": model,
+            **dict.fromkeys(("outputModelArn", "customModelArn"), model),
         }
 
     def do_StopModelCustomizationJob(self, asked: dict, region: str) -> dict:
-        def stop(job: dict) -> None:
+        with self.store.edit("job", self._find("job", asked["jobIdentifier"], region)["id"]) as job:
             message = f"The job is {_shown(job)}: only a job in progress can be stopped."
             must(job["status"] in PLACES, message, CONFLICT)
             job.update(stopped_in=job["status"], status="stopping")
-
-        job = self._find("job", asked["jobIdentifier"], region)
-        self.store.edit("job", job["id"], stop)
         self.wake()
         return {}
 
@@ -213,9 +187,9 @@ class Bedrock:
         bucket, prefix = split_uri(job["asked"]["outputDataConfig"]["s3Uri"])
         root = "/".join(filter(None, (prefix.strip("/"), f"model-customization-job-{job['id']}")))
         figures: dict[str, Any] = {"trainingMetrics": {"trainingLoss": table[-1]["train_loss"]}}
-        files = {TRAINING_CSV: _metrics(table, "train_loss", "training_loss")}
+        files = {TABLE["training_csv"]: _metrics(table, "train_loss", "training_loss")}
         if measured := [row for row in table if row["valid_loss"] != ""]:
-            files[VALIDATION_CSV] = _metrics(measured, "valid_loss", "validation_loss")
+            files[TABLE["validation_csv"]] = _metrics(measured, "valid_loss", "validation_loss")
             figures["validationMetrics"] = [{"validationLoss": measured[-1]["valid_loss"]}]
         for name, content in files.items():
             if self.s3("PUT", bucket, f"{root}/{name}", content)[0] != 200:
@@ -226,25 +200,17 @@ class Bedrock:
             "arn": arn, "name": job["asked"]["customModelName"], "region": job["region"], "job": job["id"],
             "base": job["model"], "layers": job["new_layers"], "created_at": time.time(),
         }  # fmt: skip
-
-        def done(found: dict) -> None:
+        with self.store.edit("job", job["id"]) as found:
             if found["status"] == "delivering":
                 found.update(status="succeeded", finished_at=now(), model_arn=arn, figures=figures)
                 self.store.add("custom_model", arn, model)
 
-        self.store.edit("job", job["id"], done)
-
-    # --- custom models, and what makes them answer ---------------------------------------------------------------------
-
     def _model_facts(self, model: dict) -> dict:
         job = self.store.get("job", model["job"])
         assert job is not None, "jobs are never deleted"
-        base = base_arn(model["base"], model["region"])
         return self._job_facts(job) | {
             "modelArn": model["arn"],
             "modelName": model["name"],
-            "baseModelArn": base,
-            "foundationModelArn": base,
             "baseModelName": model["base"].split(":")[0],
             "creationTime": iso(model["created_at"]),
             "ownerAccountId": ACCOUNT,
@@ -254,7 +220,7 @@ class Bedrock:
     def _create_use(self, kind: str, asked: dict, region: str) -> dict:
         name = asked.get("modelDeploymentName") or asked["provisionedModelName"]
         model = self._find("custom_model", asked.get("modelArn") or asked["modelId"], region)
-        taken = kind == "throughput" or model["base"].startswith(ON_DEMAND)
+        taken = kind == "throughput" or model["base"].startswith(tuple(TABLE["on_demand"]))
         must(taken, f"On-demand deployment does not take models of {model['base']}: use provisioned throughput.")
         arn = self._again(kind, asked, region)
         if arn is None:
@@ -262,18 +228,18 @@ class Bedrock:
             arn, _ = _new_arn(region, USES[kind])
             use = {"arn": arn, "name": name, "model": model["arn"], "region": region, "created_at": time.time()}
             self.store.add(kind, arn, use | {"asked": asked})
-        return dict.fromkeys(ARNS, arn)
+        return dict.fromkeys(TABLE["arns"], arn)
 
     def _use_facts(self, use: dict) -> dict:
         """Of a deployment or a throughput: each shape takes what it knows."""
         base = self._find("custom_model", use["model"], use["region"])["base"]
-        days = COMMITMENTS.get(use["asked"].get("commitmentDuration"))
+        days = TABLE["commitments"].get(use["asked"].get("commitmentDuration"))
         return use["asked"] | {
             "status": _state(use),
             "foundationModelArn": base_arn(base, use["region"]),
             "desiredModelUnits": use["asked"].get("modelUnits"),
             "commitmentExpirationTime": iso(use["created_at"] + days * 86_400) if days else None,
-            **dict.fromkeys(ARNS, use["arn"]),
+            **dict.fromkeys(TABLE["arns"], use["arn"]),
             **dict.fromkeys(("modelDeploymentName", "customModelDeploymentName"), use["name"]),
             **dict.fromkeys(("modelArn", "desiredModelArn"), use["model"]),
             **dict.fromkeys(("createdAt", "creationTime", "lastUpdatedAt", "lastModifiedTime"), iso(use["created_at"])),
@@ -290,17 +256,16 @@ class Bedrock:
         text = "A custom model answers through a deployment or a provisioned throughput, not by its own ARN."
         must(self._seek("custom_model", key, region) is None, text)
         name = re.sub(r"^(us|eu|apac)\.", "", key.rsplit("foundation-model/", 1)[-1])
-        for known in MODELS:
-            if name == known.id.rpartition(":")[0]:
-                return (), known.id
-        raise AwsError("The provided model identifier is invalid.")
+        known = {model.id.rpartition(":")[0]: model.id for model in MODELS}
+        must(name in known, "The provided model identifier is invalid.")
+        return (), known[name]
 
     def do_ListFoundationModels(self, asked: dict, region: str) -> dict:
         views = list(foundation_models(region))
         if "byProvider" in asked:
             views = [view for view in views if view["providerName"].lower() == asked["byProvider"].lower()]
-        for by in asked.keys() & FILTERS.keys():
-            views = [view for view in views if asked[by] in view[FILTERS[by]]]
+        for by in asked.keys() & TABLE["filters"].keys():
+            views = [view for view in views if asked[by] in view[TABLE["filters"][by]]]
         return {"modelSummaries": views}
 
     def do_GetFoundationModel(self, asked: dict, region: str) -> dict:
@@ -335,14 +300,14 @@ def _name(document: dict) -> str:
 
 def _shown(job: dict) -> str:
     """The job's status as the service has it."""
-    return ENDINGS.get(job["status"], "InProgress")
+    return TABLE["endings"].get(job["status"], "InProgress")
 
 
 def _phases(job: dict, times: dict) -> dict:
     """The three phases as the service shows them, from where the job is, or was when it ended."""
-    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(PHASES))
+    at = PLACES.get(job.get("stopped_in") or job.get("failed_in") or job["status"], len(TABLE["phases"]))
     phases = {}
-    for place, name in enumerate(PHASES):
+    for place, name in enumerate(TABLE["phases"]):
         status = "Completed" if place < at else _shown(job) if place == at else "NotStarted"
         phases[name] = {"status": status} | (times if place <= at else {})
     return phases

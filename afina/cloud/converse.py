@@ -2,11 +2,10 @@
 
 import itertools
 import json
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator
 
+from moto.core.eventstream import EventStreamEncoder
 from werkzeug.wrappers import Response
 
 from afina.chat.turn import Refused, Turn
@@ -62,10 +61,7 @@ class BedrockRuntime:
         """Nova's native body (the shape of Converse) or Llama's ({"prompt", "max_gen_len", …})."""
         _, base = self.find_model(asked["modelId"], region)
         llama = base.startswith("meta.")
-        try:
-            body = parse_json(asked.get("body", b""))
-        except ValueError as error:
-            raise AwsError("Malformed input request: the body is not a JSON object.") from error
+        body = parse_json(asked.get("body", b""), AwsError("Malformed input request: the body is not a JSON object."))
         converse = {"modelId": asked["modelId"], **(_of_llama(body) if llama else _of_nova(body))}
         shape = service_model("bedrock-runtime").operation_model("Converse").input_shape
         turn, stream = self._begin(fit_request(shape, converse), region)
@@ -133,11 +129,6 @@ def _latency(began: float) -> dict:
 
 
 def _event(name: str, payload: dict) -> bytes:
-    """One message of AWS's event stream: lengths, their CRC, headers, payload, CRC of it all (big endian)."""
-    body = json.dumps(payload).encode()
-    headers = b""
-    for key, value in ((":event-type", name), (":content-type", "application/json"), (":message-type", "event")):
-        headers += bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-    prelude = struct.pack(">II", len(headers) + len(body) + 16, len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
-    return message + struct.pack(">I", zlib.crc32(message))
+    """One message of AWS's event stream."""
+    headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    return EventStreamEncoder().encode_message(headers, json.dumps(payload).encode())

@@ -9,8 +9,8 @@ from afina import prices
 from afina.cloud.shapes import AwsError, must
 
 MODELS = [model for model in prices.MODELS if model.service == "bedrock"]
-_TABLE = tomllib.loads(Path(__file__).with_name("bedrock.toml").read_text(encoding="utf-8"))
-HYPERPARAMETERS: dict[str, dict[str, tuple[float, float, float]]] = _TABLE["hyperparameters"]
+TABLE = tomllib.loads(Path(__file__).with_name("bedrock.toml").read_text(encoding="utf-8"))
+HYPERPARAMETERS: dict[str, dict[str, tuple[float, float, float]]] = TABLE["hyperparameters"]
 
 
 def base_arn(model: str, region: str) -> str:
@@ -25,14 +25,10 @@ def find_base(name: str, region: str) -> prices.Model:
     """The model to train behind an id or ARN, which must be trainable in this region."""
     name = name.rsplit("foundation-model/", 1)[-1]
     for model in MODELS:
-        if model.id == name and _TABLE["region"][_maker(name)] == region:
+        if model.id == name and TABLE["region"][_maker(name)] == region:
             return model
     ask = "list_foundation_models(byCustomizationType='FINE_TUNING')"
     raise AwsError(f"The model {name[:80]} cannot be fine-tuned in {region}: ask {ask}.")
-
-
-def default_rate(model: str) -> float:
-    return HYPERPARAMETERS[_maker(model)]["learningRate"][2]
 
 
 def read_hyperparameters(model: str, given: dict[str, str]) -> dict[str, float]:
@@ -52,16 +48,12 @@ def foundation_models(region: str) -> Iterator[dict]:
     """The models this twin knows in a region: those that train there, and the ids that answer everywhere."""
     for model in MODELS:
         for id, tunable in ((model.id, True), (model.id.rpartition(":")[0], False)):
-            if not tunable or _TABLE["region"][_maker(id)] == region:
-                yield {
+            if not tunable or TABLE["region"][_maker(id)] == region:
+                yield TABLE["shown"] | {
                     "modelArn": base_arn(id, region),
                     "modelId": id,
                     "modelName": "local " + re.sub(r"(-instruct)?-v\d.*", "", id.split(".")[1]),
                     "providerName": _maker(id).capitalize(),
-                    "inputModalities": ["TEXT"],
-                    "outputModalities": ["TEXT"],
-                    "responseStreamingSupported": True,
                     "customizationsSupported": ["FINE_TUNING"] if tunable else [],
                     "inferenceTypesSupported": ["PROVISIONED"] if tunable else ["ON_DEMAND"],
-                    "modelLifecycle": {"status": "ACTIVE"},
                 }

@@ -17,19 +17,21 @@ from afina.errors import CourseError
 from afina.jsonl import validate
 from afina.prices import find_model
 
+UPLOAD_LIMIT = 100 << 20  # bytes; the services take more, a laptop's twin has no use for it
+BODY_LIMIT = 4 << 20  # bytes of JSON
 BUSY = ("validating_files", "queued", "running", "delivering", "stopping")
 WHY = tomllib.loads(Path(__file__).with_name("problems.toml").read_text(encoding="utf-8"))
 
 
-def parse_json(data: bytes) -> dict:
-    """The JSON object of a request's body. ValueError: anything else, NaN, Infinity, half a surrogate, a nest too deep."""
+def parse_json(data: bytes, refusal: Exception) -> dict:
+    """The JSON object of a request's body; `refusal`: anything else, NaN, Infinity, half a surrogate, a nest too deep."""
     try:
         body = json.loads(data.decode("utf-8"))
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    except (ValueError, RecursionError) as error:
+        raise refusal from error
     if not isinstance(body, dict):
-        raise ValueError("not an object")
+        raise refusal
     return body
 
 
@@ -45,22 +47,18 @@ def job_event(store: Store, job_id: str, message: str, level: str = "info", data
     store.add("event", id, event | {"type": kind, "data": data or {}}, parent=job_id)
 
 
-def add_file(store: Store, name: str, purpose: str, content: bytes) -> dict:
-    """A file of the OpenAI side, made here."""
-    file = file_record(name, purpose, len(content))
-    (store.folder / "files" / file["id"]).write_bytes(content)
-    return store.add("file", file["id"], file)
+def add_file(store: Store, name: str, purpose: str, content: bytes, **more) -> dict:
+    """Keep a file of the OpenAI side. Its id is ours: nothing of its name reaches the disk."""
+    file: dict = {"id": new_id("file-"), "object": "file", "bytes": len(content), "created_at": now(), "filename": name}
+    with whole.new_path(store.folder / "files" / file["id"]) as aside:
+        aside.write_bytes(content)
+    return store.add("file", file["id"], file | {"purpose": purpose, "status": "processed"} | more)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return text.getvalue()
-
-
-def file_record(name: str, purpose: str, size: int) -> dict:
-    head = {"id": new_id("file-"), "object": "file", "bytes": size, "created_at": now()}
-    return head | {"filename": name, "purpose": purpose, "status": "processed"}
 
 
 def forget_model(store: Store, name: str) -> None:
@@ -79,14 +77,11 @@ def forget_model(store: Store, name: str) -> None:
 
 def fail(store: Store, job_id: str, code: str, message: str, param: str | None = None) -> None:
     """End an unfinished job as failed, with the reason in its error and, in the same transaction, its events."""
-
-    def change(job: dict) -> None:
+    with store.edit("job", job_id) as job:
         if job["status"] in BUSY:
             error = {"code": code, "message": message, "param": param}
             job.update(failed_in=job["status"], status="failed", finished_at=now(), error=error)
             job_event(store, job_id, message, "error")
-
-    store.edit("job", job_id, change)
 
 
 def check_job(twin, job: dict) -> None:
@@ -94,13 +89,10 @@ def check_job(twin, job: dict) -> None:
     if complaint := _complaint(twin, job):
         fail(twin.store, job["id"], *complaint)
         return
-
-    def queue(found: dict) -> None:
+    with twin.store.edit("job", job["id"]) as found:
         if found["status"] == "validating_files":
             found["status"] = "queued"
             job_event(twin.store, job["id"], "Files validated, moving job to queued state")
-
-    twin.store.edit("job", job["id"], queue)
 
 
 def _complaint(twin, job: dict) -> tuple[str, str, str] | None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,28 +18,18 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from afina import whole
 from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, read_chat, read_dialect
 from afina.chat.turn import Refused
-from afina.cloud.intake import file_record, forget_model, job_event, parse_json
+from afina.cloud.intake import BODY_LIMIT, UPLOAD_LIMIT, add_file, forget_model, job_event, parse_json
 from afina.cloud.store import new_id, now
 from afina.jsonl import limits
 
-UPLOAD_LIMIT = 100 << 20  # bytes; the service takes 512 MB, a laptop's twin has no use for them
-BODY_LIMIT = 4 << 20  # bytes of JSON
-ORGANIZATION = "org-local"
-OWNER = "afina-local"
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data")  # "evals" went with the Evals platform
-UNFINISHED = ("validating_files", "queued", "running")
-BASES_CREATED = 1744588800  # 2025-04-14, the date in their names
-SHUTDOWN = "2027-01-14"  # of the bases that can still be trained: developers.openai.com/api/docs/deprecations
-WIND_DOWN = (
-    "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new "
-    "fine-tuning training jobs."
-)
+ORGANIZATION, JSON = "org-local", "application/json"
+_DATED = [model.id for model in limits.MODELS if model.service == "openai" and not model.retired]
+# every name a base goes by, with and without its date, and the dated name behind it
+BASES = {name: name for name in _DATED} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in _DATED}
+FACTS = tomllib.loads(Path(__file__).with_name("openai.toml").read_text(encoding="utf-8"))
 DIALECT = read_dialect("twin")
-JSON = "application/json"
-SCHEMAS = Path(__file__).parent / "openai_schemas.json"
 
 
 @functools.cache
@@ -46,35 +37,11 @@ def validator(name: str):
     """The JSON Schema validator of one schema of the extract."""
     from jsonschema import Draft202012Validator
 
-    components = json.loads(SCHEMAS.read_text(encoding="utf-8"))["components"]
+    components = json.loads(Path(__file__).with_name("openai_schemas.json").read_text(encoding="utf-8"))["components"]
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": components})
 
 
-def bases() -> dict[str, str]:
-    """Every name a base goes by, with and without its date, and the dated name behind it."""
-    dated = [model.id for model in limits.MODELS if model.service == "openai" and not model.retired]
-    return {name: name for name in dated} | {re.sub(r"-\d{4}-\d\d-\d\d$", "", name): name for name in dated}
-
-
-ROUTES = Map([
-    Rule(f"/v1/{path}", methods=[verb], endpoint=endpoint)
-    for verb, path, endpoint in (
-        ("POST", "files", "create_file"), ("GET", "files", "list_files"), ("GET", "files/<id>", "get_file"),
-        ("DELETE", "files/<id>", "delete_file"), ("GET", "files/<id>/content", "file_content"),
-        ("POST", "fine_tuning/jobs", "create_job"), ("GET", "fine_tuning/jobs", "list_jobs"),
-        ("GET", "fine_tuning/jobs/<id>", "get_job"),
-        ("GET", "fine_tuning/jobs/<id>/<any(events, checkpoints):what>", "list_of_job"),
-        ("POST", "fine_tuning/jobs/<id>/<any(cancel, pause, resume):change>", "change_job"),
-        ("GET", "models", "list_models"), ("GET", "models/<id>", "get_model"), ("DELETE", "models/<id>", "delete_model"),
-        ("POST", "chat/completions", "chat"),
-    )
-])  # fmt: skip
-# what a change makes of a job, and from which states
-CHANGES = {
-    "cancel": ("cancelled", (*UNFINISHED, "paused")),
-    "pause": ("paused", ("queued", "running")),
-    "resume": ("queued", ("paused",)),
-}
+ROUTES = Map([Rule(f"/v1/{path}", methods=[verb], endpoint=name) for name, (verb, path) in FACTS["routes"].items()])
 
 
 class OpenAI:
@@ -111,19 +78,20 @@ class OpenAI:
         return getattr(self, endpoint)(request, **values)
 
     def create_file(self, request: Request) -> dict:
-        upload, purpose = request.files.get("file"), str(request.form.get("purpose"))
-        if upload is None:
-            raise ApiError(400, "'file' is a required property", param="file")
-        demand(purpose in PURPOSES, f"'{purpose}' is not one of {list(PURPOSES)}", param="purpose")
-        name = os.path.basename((upload.filename or "upload").replace("\\", "/")) or "upload"
+        upload, form = request.files.get("file"), request.form
+        asked: dict = {"purpose": str(form.get("purpose"))}
+        if upload is not None:
+            asked["file"] = os.path.basename((upload.filename or "upload").replace("\\", "/")) or "upload"
+        for key in ("anchor", "seconds"):
+            if text := form.get(f"expires_after[{key}]"):
+                asked.setdefault("expires_after", {})[key] = int(text) if re.fullmatch(r"\d{1,7}", text) else text
+        _check("CreateFileRequest", asked)
+        assert upload is not None, "the schema asks for it"
+        name, purpose = asked["file"], asked["purpose"]
         message = f"Invalid file format for Fine-Tuning API. Must be .jsonl (got {name[-20:]!r})"
         demand(purpose != "fine-tune" or name.endswith(".jsonl"), message, "invalid_file_format", "file")
-        file = file_record(name, purpose, 0) | _expiry(request.form)
-        # the id is ours: nothing of the file name reaches the disk
-        with whole.new_path(self.path_of(file["id"])) as aside:
-            upload.save(aside)
-            file["bytes"] = aside.stat().st_size
-        return self.store.add("file", file["id"], file)
+        expiry = {"expires_at": now() + asked["expires_after"]["seconds"]} if "expires_after" in asked else {}
+        return add_file(self.store, name, purpose, upload.read(), **expiry)
 
     def content_of(self, file_id: str) -> bytes | None:
         return self.path_of(file_id).read_bytes() if self.find_file(file_id) else None
@@ -165,20 +133,18 @@ class OpenAI:
     def create_job(self, request: Request) -> dict:
         asked = _body(request)
         _check("CreateFineTuningJobRequest", asked)
-        demand(self.twin.training_available, WIND_DOWN, "training_not_available", status=403)
+        demand(self.twin.training_available, FACTS["wind_down"], "training_not_available", status=403)
         below = self.find_model(asked["model"])  # a base, or a tuned model to go on from
         if below is None:
             message = f"Model {asked['model']} is not available for fine-tuning or does not exist."
             raise ApiError(400, message, "model_not_available", "model")
         base, layers = below["base"], below["layers"]
         for field in ("training_file", "validation_file"):
-            if (file_id := asked.get(field)) is None:
-                continue
-            file = self.find_file(file_id)
-            demand(file, f"File {file_id} does not exist.", "file_not_found", field)
-            purpose = file["purpose"] if file else None
-            message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
-            demand(purpose == "fine-tune", message, "invalid_file_purpose", field)
+            if (file_id := asked.get(field)) is not None:
+                purpose = (self.find_file(file_id) or {}).get("purpose")
+                demand(purpose, f"File {file_id} does not exist.", "file_not_found", field)
+                message = f"File {file_id} has purpose '{purpose}' and a fine-tuning job needs 'fine-tune'."
+                demand(purpose == "fine-tune", message, "invalid_file_purpose", field)
         metadata = asked.get("metadata") or {}
         fits = len(metadata) <= 16 and all(len(key) <= 64 and len(value) <= 512 for key, value in metadata.items())
         demand(fits, "'metadata' takes 16 pairs, of up to 64 and 512 characters", param="metadata")
@@ -220,17 +186,14 @@ class OpenAI:
         return job_view(self.find_job(id))
 
     def change_job(self, request: Request, id: str, change: str) -> dict:
-        to, allowed = CHANGES[change]
-
-        def changed(job: dict) -> None:
+        to, allowed = FACTS["changes"][change]
+        self.find_job(id)
+        with self.store.edit("job", id) as job:
             message = f"Job {id} is {job['status']}: it cannot be {to}."
             demand(job["status"] in allowed, message, "invalid_job_status")
             job["status"] = to
             if to == "cancelled":
                 job["finished_at"] = now()
-
-        self.find_job(id)
-        job = self.store.edit("job", id, changed)
         job_event(self.store, id, f"Fine-tuning job {'resumed' if change == 'resume' else to}")
         self.twin.wake()
         return job_view(job)
@@ -242,8 +205,8 @@ class OpenAI:
 
     def find_model(self, name: str) -> dict | None:
         """A base or a tuned model, with the dated name of its base and the adapters over it; None: there is none."""
-        if name in bases():
-            return {"id": name, "base": bases()[name], "layers": [], "created_at": BASES_CREATED}
+        if name in BASES:
+            return {"id": name, "base": BASES[name], "layers": [], "created_at": FACTS["bases_created"]}
         model = self.store.get("model", name)
         return model if model and model["service"] == "openai" else None
 
@@ -253,7 +216,7 @@ class OpenAI:
 
     def list_models(self, request: Request) -> dict:
         tuned = [m for m in self.store.all("model") if m["service"] == "openai" and not m["checkpoint"]]
-        return {"object": "list", "data": [model_view(m) for m in [*map(self._model, bases()), *tuned]]}
+        return {"object": "list", "data": [model_view(m) for m in [*map(self._model, BASES), *tuned]]}
 
     def get_model(self, request: Request, id: str) -> dict:
         return model_view(self._model(id))
@@ -280,29 +243,26 @@ class OpenAI:
         try:
             if not asked.stream:
                 return completion(head, asked.turns, ["".join(stream) for stream in streams])
-            firsts = [next(stream, "") for stream in streams]  # a refusal must come before the 200
+            # a refusal must come before the 200
+            streams = [itertools.chain([next(stream, "")], stream) for stream in streams]
         except Refused as error:
             raise ApiError(400, str(error), error.code, "messages") from error
-        events = _events(ChunkWriter(head, asked), firsts, streams)
+        events = _events(ChunkWriter(head, asked), streams)
         return Response(events, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-def _events(chunks: ChunkWriter, firsts: Sequence[str], streams: Sequence[Iterator[str]]) -> Iterator[bytes]:
-    for index, (first, rest) in enumerate(zip(firsts, streams, strict=True)):
+def _events(chunks: ChunkWriter, streams: Sequence[Iterator[str]]) -> Iterator[bytes]:
+    for index, stream in enumerate(streams):
         yield chunks.start(index)
-        for piece in filter(None, itertools.chain([first], rest)):
+        for piece in filter(None, stream):
             yield chunks.piece(index, piece)
         yield chunks.end(index)
     yield chunks.last()
 
 
 def job_view(job: dict) -> dict:
-    kept = (
-        "id", "created_at", "error", "fine_tuned_model", "finished_at", "model", "result_files", "seed", "status",
-        "trained_tokens", "training_file", "validation_file", "metadata",
-    )  # fmt: skip
     values = job["hyperparameters"]
-    return {key: job[key] for key in kept} | {
+    return {key: job[key] for key in FACTS["job_fields"]} | {
         "object": "fine_tuning.job", "organization_id": ORGANIZATION, "integrations": [],
         "hyperparameters": {key: value for key, value in values.items() if key != "beta"},
         "method": {"type": job["method"], job["method"]: {"hyperparameters": values}},
@@ -313,7 +273,7 @@ def job_view(job: dict) -> dict:
 
 def model_view(model: dict) -> dict:
     head = {"id": model["id"], "object": "model", "created": model["created_at"]}
-    return head | {"owned_by": OWNER, "shutdown_date": SHUTDOWN}
+    return head | {"owned_by": "afina-local", "shutdown_date": FACTS["shutdown_date"]}
 
 
 def _missing(message: str, code: str | None = None, param: str | None = None):
@@ -321,10 +281,7 @@ def _missing(message: str, code: str | None = None, param: str | None = None):
 
 
 def _body(request: Request) -> dict:
-    try:
-        return parse_json(request.get_data())
-    except ValueError as error:
-        raise ApiError(400, "We could not parse the JSON body of your request.") from error
+    return parse_json(request.get_data(), ApiError(400, "We could not parse the JSON body of your request."))
 
 
 def _check(schema: str, body: dict) -> None:
@@ -352,15 +309,6 @@ def _method(asked: dict) -> tuple[str, dict]:
         key: value for key, value in ((method.get(kind) or {}).get("hyperparameters") or {}).items() if key in values
     }
     return kind, values
-
-
-def _expiry(form) -> dict:
-    seconds, anchor = form.get("expires_after[seconds]"), form.get("expires_after[anchor]")
-    if seconds is None and anchor is None:
-        return {}
-    fits = anchor == "created_at" and re.fullmatch(r"\d{1,7}", seconds or "") and 3600 <= int(seconds) <= 2_592_000
-    demand(fits, "'expires_after' takes anchor 'created_at' and seconds from 3600 to 2592000", param="expires_after")
-    return {"expires_at": now() + int(seconds)}
 
 
 def _page(items: list[dict], request: Request, default: int, most: int = 1000, newest_first: bool = True) -> dict:

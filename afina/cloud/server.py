@@ -80,7 +80,8 @@ class Twin:
                 elif job["status"] == "delivering":
                     self.aws.deliver(job)
                 elif job["status"] == "stopping":
-                    self.store.edit("job", job["id"], lambda found: found.update(status="cancelled", finished_at=now()))
+                    with self.store.edit("job", job["id"]) as found:
+                        found.update(status="cancelled", finished_at=now())
             except Exception as error:
                 traceback.print_exc()
                 fail(self.store, job["id"], "server_error", f"The local twin broke on this job: {error}")

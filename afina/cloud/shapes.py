@@ -13,10 +13,9 @@ from botocore.model import OperationModel, ServiceModel, Shape
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
-from afina.cloud.intake import parse_json
+from afina.cloud.intake import BODY_LIMIT, parse_json
 from afina.cloud.store import new_id
 
-BODY_LIMIT = 4 << 20
 # Java's pattern for job names nests two quantifiers over "-", which costs exponential time; this one says the same.
 SLOW, FAST = r"(-*[a-zA-Z0-9\+\-\.])*", r"[a-zA-Z0-9+\-.]*"
 STATUS_OF = {"ResourceNotFoundException": 404, "UnknownOperationException": 404, "ModelNotReadyException": 429}
@@ -160,14 +159,12 @@ def _asked(request: Request, shape: Shape, in_path: dict[str, str]) -> dict:
     payload, asked = shape.serialization.get("payload"), {}
     try:
         data = request.get_data()
-        if payload and shape.members[payload].type_name == "blob":
-            asked[payload] = data
-        elif data:
-            asked = parse_json(data)
     except HTTPException as error:
         raise AwsError("The request is larger than this local twin takes.") from error
-    except ValueError as error:
-        raise AwsError("The body of the request is not a JSON object.", "SerializationException") from error
+    if payload and shape.members[payload].type_name == "blob":
+        asked[payload] = data
+    elif data:
+        asked = parse_json(data, AwsError("The body of the request is not a JSON object.", "SerializationException"))
     places = {"uri": in_path, "querystring": request.args}
     for name, member in shape.members.items():
         found = places.get(member.serialization.get("location"))

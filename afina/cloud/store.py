@@ -4,13 +4,14 @@ A document has a kind ("job", "file", …), an id and maybe a parent. Order is t
 outlives kill -9: a document is as before a change or as after it.
 """
 
+import contextlib
 import json
 import secrets
 import sqlite3
 import string
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 TABLE = """
@@ -53,31 +54,25 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     def add(self, kind: str, id: str, body: dict, parent: str = "") -> dict:
-        """Store a new document. KeyError if the kind already has this id."""
+        """Store a new document. sqlite3.IntegrityError if the kind already has this id."""
         query = "INSERT INTO documents (kind, id, parent, body) VALUES (?, ?, ?, ?)"
-        try:
-            self._run(query, kind, id, parent, json.dumps(body))
-        except sqlite3.IntegrityError as error:
-            raise KeyError(id) from error
+        self._run(query, kind, id, parent, json.dumps(body))
         return body
 
     def get(self, kind: str, id: str) -> dict | None:
         rows = self._run("SELECT body FROM documents WHERE kind = ? AND id = ?", kind, id)
         return json.loads(rows[0][0]) if rows else None
 
-    def edit(self, kind: str, id: str, change: Callable[[dict], object]) -> dict:
-        """Apply `change` to the document in place and return it; nothing else writes meanwhile. KeyError if unknown.
-
-        Whatever `change` raises leaves the document as it was.
-        """
+    @contextlib.contextmanager
+    def edit(self, kind: str, id: str) -> Iterator[dict]:
+        """The document, to be changed in place; nothing else writes meanwhile, an error undoes it all. KeyError: unknown."""
         with self._lock, self._db:  # it commits at the end, and rolls back an error
             self._db.execute("BEGIN IMMEDIATE")
             body = self.get(kind, id)
             if body is None:
                 raise KeyError(id)
-            change(body)
+            yield body
             self._run("UPDATE documents SET body = ? WHERE kind = ? AND id = ?", json.dumps(body), kind, id)
-        return body
 
     def delete(self, kind: str, id: str) -> bool:
         return bool(self._run("DELETE FROM documents WHERE kind = ? AND id = ? RETURNING id", kind, id))

@@ -1,4 +1,4 @@
-"""The training process of the twins: `python -m afina.cloud.train FOLDER BASE`, one job at a time, in order.
+"""The training process of the twins: `python -m afina.cloud.train`, one job at a time, in order.
 
 It shares the store of the serving process and ends with it (its standard input closes). A job that was running when the
 process died goes on from its last saved step.
@@ -41,11 +41,7 @@ COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_tok
 
 
 class Gone(Exception):
-    """The job is no longer this process's: cancelled, paused, or taken over by another start."""
-
-
-class Failed(Exception):
-    """The job cannot be trained: a code, and why."""
+    """The job is no longer this process's: cancelled, paused, or failed, or taken over by another start."""
 
 
 def read_rows(path: Path, form: str, tokenizer) -> list[dict]:
@@ -116,9 +112,6 @@ def validation_figures(model, tokenizer, rows: list[dict], beta: float | None) -
         model.train()
 
 
-# --- a job -------------------------------------------------------------------------------------------------------------
-
-
 def decide_hyperparameters(job: dict, examples: int) -> dict:
     """The job's hyperparameters with every "auto" decided."""
     auto = {
@@ -139,17 +132,13 @@ class JobRun:
         self.reported = job.get("step", 0)
         self.began = time.time()
 
-    def mine(self, change=None) -> dict:
-        """Edit the job, provided it still is ours and running; Gone otherwise."""
-
-        def guarded(job: dict) -> None:
-            if not self._is_mine(job):
+    @contextlib.contextmanager
+    def mine(self) -> Iterator[dict]:
+        """The job, to be changed, provided it still is ours and running; Gone otherwise."""
+        with self.store.edit("job", self.job["id"]) as self.job:
+            if not self._is_mine(self.job):
                 raise Gone
-            if change:
-                change(job)
-
-        self.job = self.store.edit("job", self.job["id"], guarded)
-        return self.job
+            yield self.job
 
     def event(self, message: str, **more) -> None:
         job_event(self.store, self.job["id"], message, **more)
@@ -178,7 +167,8 @@ class JobRun:
         valid = self.folder / "valid.jsonl"
         self.valid = read_rows(valid, job["format"], self.tokenizer) if valid.exists() else []
         values = decide_hyperparameters(job, len(rows))
-        self.mine(lambda job: job.update(hyperparameters=values))
+        with self.mine() as job:
+            job.update(hyperparameters=values)
         self.beta = values.get("beta") if job["method"] == "dpo" else None
         unit = DPO_UNIT if self.beta is not None else SFT_UNIT
         batch = min(int(values["batch_size"]), len(rows))
@@ -195,7 +185,8 @@ class JobRun:
             self.model, self.tokenizer, rows, settings, on_step=self.on_step, should_stop=self.should_stop,
             checkpoints=self.folder / "resume",
         )  # fmt: skip
-        self.mine()
+        if self.should_stop():
+            raise Gone
         if trained.prepared.cut or trained.prepared.dropped:
             what = f"{trained.prepared.cut} example(s) cut at the local model's {room} tokens"
             self.event(f"{what}, {trained.prepared.dropped} left out", level="warn")
@@ -205,7 +196,8 @@ class JobRun:
         if step > self.reported:
             self.reported = step
             end = time.time() + (steps - step) * (time.time() - self.began) / step
-            self.mine(lambda job: job.update(step=step, steps=steps, estimated_finish=int(end) + 1))
+            with self.mine() as job:
+                job.update(step=step, estimated_finish=int(end) + 1)
             data = {"step": step, "train_loss": loss, "total_steps": steps}
             self.event(f"Step {step}/{steps}: training loss={loss:.2f}", data=data)
         if step % (steps // int(self.job["hyperparameters"]["n_epochs"])) == 0:
@@ -218,7 +210,8 @@ class JobRun:
             return  # before the process died
         if not all(weight.isfinite().all() for name, weight in self.model.named_parameters() if "lora_" in name):
             message = "Training diverged: the weights are no longer finite. Lower the learning rate."
-            raise Failed("training_diverged", message)
+            fail(self.store, self.job["id"], "training_diverged", message)
+            raise Gone
         name, folder = f"{self.job['new_model']}:ckpt-step-{step}", self.folder / f"step-{step}"
         self.model.save_pretrained(folder, selected_adapters=["default"])
         metrics = {"step": step, "train_loss": loss}
@@ -258,11 +251,11 @@ class JobRun:
             whole.discard(self.folder / "resume")
         if self.job["service"] == "bedrock":  # the serving process writes the results to S3
             (self.folder / "metrics.json").write_text(json.dumps(table), encoding="utf-8")
-            self.mine(lambda job: job.update(status="delivering", new_layers=layers, trained_tokens=tokens))
+            with self.mine() as job:
+                job.update(status="delivering", new_layers=layers, trained_tokens=tokens)
             return
         content = base64.b64encode(csv_text(COLUMNS, ([row[name] for name in COLUMNS] for row in table)).encode())
-
-        def done(job: dict) -> None:  # one transaction: a job that was cancelled meanwhile leaves no model and no file
+        with self.mine() as job:  # one transaction: a job that was cancelled meanwhile leaves no model and no file
             file = add_file(self.store, "step_metrics.csv", "fine-tune-results", content)
             add_model(self.store, job["new_model"], job, layers, checkpoint=False)
             job.update(
@@ -272,8 +265,6 @@ class JobRun:
             self.event("New fine-tuned model created")
             self.event("The job has successfully completed")
 
-        self.mine(done)
-
 
 def add_model(store: Store, name: str, job: dict, layers: list[str], checkpoint: bool) -> None:
     body = {"id": name, "service": job["service"], "base": job["family"], "layers": layers, "job": job["id"]}
@@ -282,21 +273,14 @@ def add_model(store: Store, name: str, job: dict, layers: list[str], checkpoint:
     store.add("model", name, body)
 
 
-# --- the process -------------------------------------------------------------------------------------------------------
-
-
 def claim(store: Store, owner: str) -> dict | None:
     """The oldest job that waits, or that a dead process left running; it is `owner`'s now."""
-
-    def take(job: dict) -> None:
-        if job["status"] not in WAITING:
-            raise Gone
-        job.update(status="running", owner=owner, starts=job.get("starts", 0) + 1)
-
-    for job in store.all("job"):
-        if job["status"] in WAITING:
-            with contextlib.suppress(Gone):
-                return store.edit("job", job["id"], take)
+    for waiting in store.all("job"):
+        if waiting["status"] in WAITING:
+            with store.edit("job", waiting["id"]) as job:
+                if job["status"] in WAITING:  # still
+                    job.update(status="running", owner=owner, starts=job.get("starts", 0) + 1)
+                    return job
     return None
 
 
@@ -312,8 +296,6 @@ def work(store: Store, base: Path) -> None:
             JobRun(store, base, job, owner)()
         except Gone:
             continue
-        except Failed as error:
-            fail(store, job["id"], *error.args)
         except CourseError as error:
             fail(store, job["id"], "invalid_training_file", str(error), "training_file")
         except Exception as error:

@@ -64,7 +64,8 @@ def test_a_job_is_queued_or_failed(tmp_path, content, change, code, words):
 def test_a_job_cancelled_meanwhile_stays_so(tmp_path):
     twin = Twin(tmp_path, {"train": chat_lines(10).encode()})
     one = twin.store.add("job", "j", job())
-    twin.store.edit("job", "j", lambda found: found.update(status="cancelled"))
+    with twin.store.edit("job", "j") as found:
+        found["status"] = "cancelled"
     check_job(twin, one)
     fail(twin.store, "j", "server_error", "too late")
     assert twin.store.get("job", "j")["status"] == "cancelled" and twin.store.all("event", "j") == []
@@ -110,7 +111,7 @@ def test_events_and_files(tmp_path):
 
 
 def test_only_an_object_of_json_is_a_body():
-    assert parse_json('{"é": [1, null]}'.encode()) == {"é": [1, None]}
+    assert parse_json('{"é": [1, null]}'.encode(), KeyError()) == {"é": [1, None]}
     for body in (
         b"",
         b"[]",
@@ -121,5 +122,5 @@ def test_only_an_object_of_json_is_a_body():
         b'{"a": "\\ud800"}',
         b"[" * 9999 + b"]" * 9999,
     ):
-        with pytest.raises(ValueError):
-            parse_json(body)
+        with pytest.raises(KeyError, match="no object"):
+            parse_json(body, KeyError("no object"))

@@ -269,6 +269,14 @@ def test_files_come_back_as_they_went_and_no_name_reaches_the_disk(client):
         with pytest.raises(openai.NotFoundError):
             client.files.content(one.id)
     assert len(list(client.files.list(limit=2))) == before
+    for change, param in (
+        ({"purpose": "evals"}, "purpose"),
+        ({"expires_after": {"anchor": "created_at", "seconds": 60}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "created_at"}}, "expires_after"),
+    ):
+        with pytest.raises(openai.BadRequestError) as error:
+            client.files.create(**{"file": ("a.txt", b"x"), "purpose": "user_data"} | change)
+        assert error.value.param == param
 
 
 def test_jobs_are_listed_newest_first_by_metadata_and_page(client, tuned):

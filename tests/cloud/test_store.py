@@ -1,5 +1,6 @@
 """The twin's memory: order, transactions, several threads and processes."""
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,35 +25,38 @@ def test_documents_come_in_the_order_of_arrival_by_kind_and_parent(store):
     assert [one["id"] for one in store.all("event", "x")] == ["b", "c"] and store.get("job", "a") == {"id": "job"}
     assert store.get("event", "z") is None and store.all("nothing") == []
     assert store.delete("event", "a") and not store.delete("event", "a")
-    with pytest.raises(KeyError):
+    with pytest.raises(sqlite3.IntegrityError):
         store.add("event", "b", {})
 
 
 def test_a_change_is_whole_or_not_at_all(store):
     store.add("job", "a", {"n": 1})
-
-    def broken(job):
+    with pytest.raises(ZeroDivisionError), store.edit("job", "a") as job:
         job["n"] = 2
         store.add("event", "e", {}, parent="a")  # part of the same transaction
         raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        store.edit("job", "a", broken)
     assert store.get("job", "a") == {"n": 1} and store.all("event") == []
-    assert store.edit("job", "a", lambda job: job.update(n=3)) == {"n": 3} == store.get("job", "a")
-    with pytest.raises(KeyError):
-        store.edit("job", "z", lambda job: None)
+    with store.edit("job", "a") as job:
+        job["n"] = 3
+    assert job == {"n": 3} == store.get("job", "a")
+    with pytest.raises(KeyError), store.edit("job", "z"):
+        pass
 
 
 def test_no_change_is_lost_between_threads_and_processes(store):
     store.add("job", "a", {"n": 0})
+
+    def count(_):
+        with store.edit("job", "a") as job:
+            job["n"] += 1
+
     code = (
         "import sys; from pathlib import Path; from afina.cloud.store import Store; store = Store(Path(sys.argv[1]))\n"
-        "for _ in range(50): store.edit('job', 'a', lambda job: job.update(n=job['n'] + 1))"
+        "for _ in range(50):\n    with store.edit('job', 'a') as job: job['n'] += 1"
     )
     others = [subprocess.Popen([sys.executable, "-c", code, str(store.folder)]) for _ in range(2)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: store.edit("job", "a", lambda job: job.update(n=job["n"] + 1)), range(100)))
+        list(pool.map(count, range(100)))
     assert [other.wait(60) for other in others] == [0, 0] and store.get("job", "a") == {"n": 200}
 
 

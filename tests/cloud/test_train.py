@@ -92,12 +92,15 @@ def test_the_oldest_job_that_waits_is_claimed_by_one(tmp_path):
         "job", "dead"
     )
     run = JobRun(store, tmp_path, store.get("job", "dead"), "me")
-    assert not run.should_stop() and run.mine(lambda job: job.update(step=3))["step"] == 3
+    with run.mine() as job:
+        job["step"] = 3
+    assert not run.should_stop() and run.job["step"] == 3 == store.get("job", "dead")["step"]
     assert claim(store, "another start")["starts"] == 2 and run.should_stop()
-    with pytest.raises(Gone):
-        run.mine()
+    with pytest.raises(Gone), run.mine():
+        pass
     for id in ("dead", "next"):
-        store.edit("job", id, lambda job: job.update(status="failed"))
+        with store.edit("job", id) as job:
+            job["status"] = "failed"
     assert claim(store, "me") is None
     store.close()
 
@@ -122,7 +125,8 @@ def test_a_job_ends_whole_or_not_at_all(tmp_path, cancelled):
     row = {"step": 1, "loss": 1.0, "epoch": 1.0, "mean_token_accuracy": 0.5}
     trained = SimpleNamespace(history=[row], steps=1, prepared=SimpleNamespace(tokens=7))
     if cancelled:
-        store.edit("job", "ftjob-x", lambda found: found.update(status="cancelled"))
+        with store.edit("job", "ftjob-x") as found:
+            found["status"] = "cancelled"
         with pytest.raises(Gone):
             run.finish(trained)
     else:
