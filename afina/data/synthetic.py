@@ -182,8 +182,7 @@ def _sentences(p: Product, item: _Item, r: tuple[int, ...]) -> list[str]:
     return out
 
 
-# --- the dirt of the real file ---------------------------------------------------------------------------------------
-
+# The dirt of the real file
 _EMOJI = (" ☕", " ✨", " 👍🏽", " ❤️", " ™", " ®")
 _NAMED = {"é": "&eacute;", "É": "&Eacute;", "ñ": "&ntilde;", "ü": "&uuml;", "ø": "&oslash;", "á": "&aacute;"}.items()
 

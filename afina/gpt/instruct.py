@@ -21,9 +21,6 @@ from afina.runtime import SEED, read_split
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
 def read_instructions(split: str) -> list[dict]:
     """The rows of one split of data/instructions.jsonl.gz: train, validation, test_combinations or test_phrasings."""
     return read_split("instructions", split, "São train, validation, test_combinations e test_phrasings.")
@@ -40,9 +37,6 @@ def leaks(train: Sequence[dict], test: Sequence[dict], field: str) -> set[str]:
                 yield from row[field] if isinstance(row[field], list) else [row[field]]
 
     return set(values(train)) & set(values(test))
-
-
-# --- from a row to ids and labels ------------------------------------------------------------------------------------
 
 
 def alpaca(instruction: str, input: str = "") -> str:
@@ -126,9 +120,6 @@ def mix(rows: Sequence[Pair], old: Sequence[Pair], share: float, seed: int = SEE
     return [*rows, *(old[number] for number in order)]
 
 
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
 def answers(model: GPT, tokenizer: Tokenizer, rows: Sequence[dict], max_new_tokens: int = 40) -> list[str]:
     """What the model writes, greedily, after each request, up to its end token. Requests of one length go together."""
     device, by_length = model.tokens.weight.device, defaultdict(list)
@@ -185,9 +176,6 @@ def score(rows: Sequence[dict], texts: Sequence[str], known: dict[str, re.Patter
         "equal": sum(row["output"] == text for row, text in zip(rows, texts, strict=True)) / len(rows),
         "chrf": corpus_chrf(list(texts), [[row["output"] for row in rows]]).score,
     }
-
-
-# --- the judge, and what judges it -----------------------------------------------------------------------------------
 
 
 def rubric(row: dict, text: str, known: dict[str, re.Pattern]) -> int:

@@ -13,8 +13,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from afina.errors import CourseError
 from afina.jsonl.problem import ROLE_GUESS, Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
 
-# --- builders --------------------------------------------------------------------------------------------------------
-
 
 def need_text(value: object, name: str) -> str:
     """`value` if it is a text with something in it; CourseError otherwise."""
@@ -111,8 +109,6 @@ def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
     check(row, say)
     return row
 
-
-# --- rules -----------------------------------------------------------------------------------------------------------
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _MESSAGE_KEYS = dict.fromkeys(ROLES, ("role", "content", "name")) | {
