@@ -1,7 +1,5 @@
 """The one family of errors a student sees: where, what, and what to do about it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -188,18 +188,10 @@ def rubric(row: dict, text: str, known: dict[str, re.Pattern]) -> int:
 
 def judge_messages(row: dict, text: str) -> list[dict[str, str]]:
     """What a judge is asked: the request, the right answer and the one to grade, and to reply with one digit."""
-    return [
-        {
-            "role": "system",
-            "content": "Você corrige respostas. Dê uma nota de 1 (tudo errado) a 5 (certa e sem nada a mais). "
-            "Responda só com o número.",
-        },
-        {
-            "role": "user",
-            "content": f"Pedido: {row['instruction']}\nTexto: {row.get('input', '')}\nResposta certa: {row['output']}\n"
-            f"Resposta do aluno: {text}\nNota:",
-        },
-    ]
+    task = "Você corrige respostas. Dê uma nota de 1 (tudo errado) a 5 (certa e sem nada a mais). Responda só com o número."
+    case = f"Pedido: {row['instruction']}\nTexto: {row.get('input', '')}\nResposta certa: {row['output']}\n"
+    case += f"Resposta do aluno: {text}\nNota:"
+    return [{"role": "system", "content": task}, {"role": "user", "content": case}]
 
 
 def read_verdict(reply: str) -> int | None:

@@ -1,7 +1,5 @@
 """Weights in and out: our folders (config.json and model.safetensors), and transformers' GPT-2 in both directions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -92,7 +90,7 @@ def _pairs(n_layers: int):
     yield "norm.bias", "transformer.ln_f.bias", False
 
 
-def from_gpt2(gpt2: GPT2LMHeadModel) -> GPT:
+def from_gpt2(gpt2: "GPT2LMHeadModel") -> GPT:
     """Our GPT with the weights of a `GPT2LMHeadModel`. Its Conv1D keeps (in, out), nn.Linear keeps (out, in)."""
     its = gpt2.config
     original = its.activation_function in ("gelu_new", "gelu_pytorch_tanh") and its.n_inner in (None, 4 * its.n_embd)
@@ -106,7 +104,7 @@ def from_gpt2(gpt2: GPT2LMHeadModel) -> GPT:
     return model.eval()
 
 
-def to_gpt2(model: GPT) -> GPT2LMHeadModel:
+def to_gpt2(model: GPT) -> "GPT2LMHeadModel":
     """A `GPT2LMHeadModel` with our weights, for whatever reads transformers' format."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
