@@ -96,17 +96,14 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return losses[counts].mean()
 
 
-def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int, width: int | None = None) -> list[Pair]:
-    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest, or `width`.
+def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int) -> list[Pair]:
+    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest.
 
     CourseError where there is no row, and for each row that `encode_example` refuses.
     """
     require(rows, "não há nenhum exemplo.", "Confira o arquivo e a divisão.", where="instruction_rows")
     encoded = [encode_example(row, tokenizer, context) for row in rows]
-    if width is not None:
-        encoded.append(([tokenizer.end] * (width + 1), [IGNORED] * (width + 1)))  # sets the length, then leaves
-    pairs = list(zip(*shift(*pad_examples(encoded, tokenizer.end)), strict=True))
-    return pairs[: len(rows)]
+    return list(zip(*shift(*pad_examples(encoded, tokenizer.end)), strict=True))
 
 
 def mix(rows: Sequence[Pair], old: Sequence[Pair], share: float, seed: int = SEED) -> list[Pair]:
