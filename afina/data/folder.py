@@ -33,15 +33,14 @@ class ShardWriter:
         self._rows = 0
 
     def add(self, rows: list[bytes]) -> None:
-        start = 0
-        while start < len(rows):
+        while rows:
             if self._file is None:
                 self._path = self.folder / f"{self.split}-{len(self.done):05d}.jsonl"
                 self._file, self._rows = self._path.open("xb"), 0
-            part = rows[start : start + self.shard_rows - self._rows]
+            room = self.shard_rows - self._rows
+            part, rows = rows[:room], rows[room:]
             self._file.write(b"\n".join(part) + b"\n")
             self._rows += len(part)
-            start += len(part)
             if self._rows == self.shard_rows:
                 self.close()
 

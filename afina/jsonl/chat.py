@@ -22,22 +22,16 @@ def need_text(value: object, name: str) -> str:
 
 
 def chat_example(
-    user: str,
-    assistant: str,
-    *,
-    system: str | None = None,
-    weight: int | None = None,
-    tools: list[dict] | None = None,
-    parallel_tool_calls: bool | None = None,
+    user: str, assistant: str, *, system: str | None = None, weight: int | None = None, **more: Any
 ) -> dict[str, Any]:
-    """One question and its answer as an OpenAI chat example; `weight` 0 keeps the answer out of the loss."""
+    """One question and its answer as an OpenAI chat example; `weight` 0 keeps the answer out of the loss, `more` as below."""
     turns = [("user", need_text(user, "user")), ("assistant", need_text(assistant, "assistant"))]
     messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in turns]
     if system is not None:
         messages.insert(0, {"role": "system", "content": need_text(system, "system")})
     if weight is not None:
         messages[-1]["weight"] = weight
-    return chat_messages(messages, tools=tools, parallel_tool_calls=parallel_tool_calls)
+    return chat_messages(messages, **more)
 
 
 def chat_messages(
