@@ -180,9 +180,9 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         general = (f"o sistema recusou: {error.strerror or error}.", "Confira o disco e o caminho.")
-        said = _REFUSED.get(errno.errorcode.get(error.errno or 0), general)
+        problem, remedy = _REFUSED.get(errno.errorcode.get(error.errno or 0), general)
         aside = ".afina-" in str(error.filename)  # the name that the folder has until it is whole is nobody's business
-        raise CourseError(*said, error.filename if error.filename and not aside else out) from error
+        raise CourseError(problem, remedy, error.filename if error.filename and not aside else out) from error
 
 
 def _pack(block: bytes, shares: Sequence[float], near: bool) -> tuple[Table, tuple[list, ...]]:

@@ -1,8 +1,7 @@
 """Byte-level byte-pair encoding by hand: train, encode, decode, save, load.
 
 The text is cut into pieces by GPT-2's pattern, each piece is read as UTF-8 bytes, and the pair of neighbours seen most
-often becomes one token, again and again. Nothing is unknown: any text is bytes. Merges, ids and the file are those of the
-`tokenizers` library with its `ByteLevel` pre-tokenizer and the same settings (tests/gpt/test_tokenizer.py).
+often becomes one token, again and again. Merges, ids and the file are those of `tokenizers` with `ByteLevel`.
 
 Source: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016), and GPT-2 (2019).
 """
