@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from afina.jsonl.chat import Line, Strict, Text, build_rows, need_text, obey
+from afina.jsonl.chat import FastRow, Strict, Text, build_rows, need_text, obey
 from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, typed, unknown_keys
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
@@ -174,7 +174,7 @@ class ConverseTurn(Strict):
     content: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)]
 
 
-class ConverseRow(Line):
+class ConverseRow(FastRow):
     schemaVersion: Literal["bedrock-conversation-2024"]
     messages: list[ConverseTurn]
     system: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
@@ -195,7 +195,7 @@ class ConverseRow(Line):
         return 2 + 3 * len(turns) + 2 * (len(roles) - len(turns))
 
 
-class CompletionRow(Line):
+class CompletionRow(FastRow):
     prompt: Text
     completion: Text
 

@@ -312,7 +312,7 @@ class Strict(Struct, forbid_unknown_fields=True, gc=False):
     """A JSON object with these keys and no other."""
 
 
-class Line(Strict):
+class FastRow(Strict):
     """A line of one format. `shape()` gives who speaks, in order, and their texts; `keys` the number of JSON keys of a shape,
     weights aside, and 0 where the rules have something to say about its order.
     """
@@ -328,7 +328,7 @@ class ChatTurn(Strict):
     weight: Literal[0, 1] | UnsetType = UNSET
 
 
-class ChatRow(Line):
+class ChatRow(FastRow):
     messages: list[ChatTurn]
 
     def shape(self) -> tuple[tuple[str, ...], list[str]]:
@@ -346,7 +346,7 @@ class ChatRow(Line):
         return -1 if weights.count(0) == len(weights) else len(weights) - weights.count(UNSET)
 
 
-class DpoRow(Line):
+class DpoRow(FastRow):
     """Its shape is the request's speakers, then the two answers; an equal pair has the shape that is refused."""
 
     input: ChatRow

@@ -12,7 +12,7 @@ from afina.prices import COMPLETION, CONVERSE, Model
 
 @dataclass(frozen=True)
 class Format:
-    """`row`, a `chat.Line`, and `doubtful` serve the fast lane, `check` holds all the rules."""
+    """`row`, a `chat.FastRow`, and `doubtful` serve the fast lane, `check` holds all the rules."""
 
     row: Any
     check: Callable

@@ -1,4 +1,4 @@
-"""Moved to `afina.prices`, which has every dated price and limit; its names stay here for one release."""
+"""Moved to `afina.prices`, which has every dated price and limit; what the lessons took from here stays for one release."""
 
 from afina.prices import MODELS
 

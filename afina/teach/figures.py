@@ -23,8 +23,10 @@ PAPER, MIST = "#FFFFFF", "#E8EDF1"
 # Darker sisters, on which white text reads at any size (contrast above 4.5). SLATE is also the colour of reference lines.
 SLATE, FOREST, RUST, PLUM = "#5B6B78", "#006B3F", "#B54A00", "#5C2D7A"
 
-STYLE = rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False)
-STYLE["axes.prop_cycle"] = plt.cycler(color=PALETTE)
+STYLE = {
+    **rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False),
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
+}
 WIDTH = 7.6  # inches: fills the text column of JupyterLab and of the HTML page
 DPI = 144
 _styled = contextlib.ExitStack()  # open from `figure` to `show`
