@@ -73,9 +73,8 @@ def check_rank(base: nn.Linear, rank: int, where: str = "LoRA") -> None:
     """CourseError if the rank is above what a matrix of this shape can have."""
     most = min(base.weight.shape)
     problem = f"rank {rank} é maior que a matriz, que é de {base.out_features} por {base.in_features}."
-    require(
-        rank <= most, problem, f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro.", where
-    )
+    remedy = f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro."
+    require(rank <= most, problem, remedy, where)
 
 
 def find_targets(model: nn.Module, settings: LoRASettings) -> dict[str, nn.Linear]:
@@ -123,9 +122,8 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 def lora_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The thin matrices by name: all that training changed, and all that a file needs to hold."""
-    return {
-        f"{name}.{part}": getattr(layer, part).detach() for name, layer in lora_layers(model).items() for part in PAIR
-    }
+    layers = lora_layers(model).items()
+    return {f"{name}.{part}": getattr(layer, part).detach() for name, layer in layers for part in PAIR}
 
 
 def merge(model: nn.Module) -> nn.Module:
