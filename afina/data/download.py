@@ -4,7 +4,6 @@ No checksum of the real file could be verified when this was written, so none is
 sha256 beside the file, and every later call compares. Whoever knows a checksum pins it (in download.toml, or by `--sha256`).
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afina import whole
+from afina.data.reading import digest_of
 from afina.errors import CourseError, NetworkBlocked, require
 from afina.ptbr import decimal
 from afina.runtime import course_root, progress
@@ -163,14 +163,9 @@ def _wrong_content(mirror: Mirror, partial: Path) -> str:
         return "veio outra coisa no lugar do arquivo (talvez uma página de aviso)"
     if mirror.size and size != mirror.size:
         return f"vieram {size} bytes em vez de {mirror.size}"
-    if mirror.sha256 and _sha256(partial) != mirror.sha256.lower():
+    if mirror.sha256 and digest_of(partial) != mirror.sha256.lower():
         return "o sha256 não confere com o esperado; apaguei o que baixei"
     return ""
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _finish(path: Path, source: str) -> Path:
@@ -198,7 +193,7 @@ def _unzip(archive: Path) -> Path:
 
 def _compare(path: Path) -> Path:
     """Check a file against the sha256 recorded beside it when it came; record it where it has just come, or came by hand."""
-    record, digest = path.with_name(path.name + ".sha256"), _sha256(path)
+    record, digest = path.with_name(path.name + ".sha256"), digest_of(path)
     if not record.exists():
         whole.write(record, f"{digest}  {path.name}\n")
     same = record.read_text(encoding="utf-8").split()[:1] == [digest]

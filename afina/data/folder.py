@@ -1,7 +1,6 @@
 """The folder that `afina prep` makes: its shards, its manifest, and whether an earlier run left it ready."""
 
 import contextlib
-import hashlib
 import json
 import platform
 import unicodedata
@@ -13,7 +12,7 @@ import xxhash
 
 from afina import __version__
 from afina.data.account import Broken, PrepReport
-from afina.data.reading import read_blocks
+from afina.data.reading import digest_of, read_blocks
 from afina.data.rows import Row, decode_row
 from afina.errors import CourseError
 from afina.runtime import versions_of
@@ -34,15 +33,14 @@ class ShardWriter:
         self._rows = 0
 
     def add(self, rows: list[bytes]) -> None:
-        start = 0
-        while start < len(rows):
+        while rows:
             if self._file is None:
                 self._path = self.folder / f"{self.split}-{len(self.done):05d}.jsonl"
                 self._file, self._rows = self._path.open("xb"), 0
-            part = rows[start : start + self.shard_rows - self._rows]
+            room = self.shard_rows - self._rows
+            part, rows = rows[:room], rows[room:]
             self._file.write(b"\n".join(part) + b"\n")
             self._rows += len(part)
-            start += len(part)
             if self._rows == self.shard_rows:
                 self.close()
 
@@ -71,9 +69,8 @@ def to_parquet(folder: Path, shard: dict) -> dict:
 
 
 def _shard(path: Path, split: str, rows: int) -> dict:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": path.name, "split": split, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256}
+    size, sha256 = path.stat().st_size, digest_of(path)
+    return {"file": path.name, "split": split, "rows": rows, "bytes": size, "sha256": sha256}
 
 
 def describe(files: Sequence[Path], settings: dict) -> dict:
@@ -90,9 +87,7 @@ def describe(files: Sequence[Path], settings: dict) -> dict:
 
 def _fingerprint(path: Path) -> dict:
     """Name, size and hash. A second look at the file, but it stays in the system's cache: 2 % of the time."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
-    return {"file": path.name, "bytes": path.stat().st_size, "xxh3_128": digest}
+    return {"file": path.name, "bytes": path.stat().st_size, "xxh3_128": digest_of(path, xxhash.xxh3_128)}
 
 
 def read_manifest(folder: Path) -> dict | None:
@@ -103,9 +98,8 @@ def read_manifest(folder: Path) -> dict | None:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if isinstance(manifest, dict) and manifest.get("made_by") == _MAKER:
             return manifest
-    raise CourseError(
-        "já existe e não foi feito pelo afina prep; não vou apagar nada.", "Escolha outra pasta de saída.", folder
-    )
+    problem = "já existe e não foi feito pelo afina prep; não vou apagar nada."
+    raise CourseError(problem, "Escolha outra pasta de saída.", folder)
 
 
 def write_manifest(folder: Path, report: PrepReport, head: dict) -> None:

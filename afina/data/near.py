@@ -1,10 +1,7 @@
 """Near-duplicates: products that say almost the same, found without comparing every pair (`afina prep --near-duplicates`).
 
-    words ─▶ runs of three words ─▶ MinHash sketch, in the workers ─▶ LSH over the sketches kept so far, in the order of the input
-
-Near means a Jaccard similarity of two sets of runs, shared over all, of at least a threshold. MinHash (Broder, 1997) estimates it with
-a standard error of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8. LSH cuts a sketch in bands and compares only products that agree on a
-whole band. Both are Rensa's (github.com/beowolx/rensa); only this module imports it.
+Near is a Jaccard similarity of their runs of three words (shared over all). MinHash (Broder, 1997) estimates it with a standard error
+of sqrt(J (1 - J) / PERMUTATIONS), 0.035 at 0.8; LSH compares only sketches that agree on a whole band (github.com/beowolx/rensa).
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,7 @@
 
     file(s) ─▶ blocks of whole lines ─▶ prepare(block) in two processes ─▶ duplicates out ─▶ shards, in order ─▶ manifest
 
-From the blocks to the rows without duplicates leads a road: the local one is here, another can be handed in. The folder OUT is whole
-or absent: what is written stands aside until nothing is left to do.
+From the blocks to the rows without duplicates leads a road: the local one is here, another can be handed in.
 """
 
 import contextlib
@@ -15,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -37,17 +37,7 @@ FORMATS = ("jsonl", "parquet")
 BLOCK_BYTES = 1 << 19  # fits a processor's cache: larger blocks are slower
 _IN_FLIGHT = 8  # blocks between reader and writer
 _SMALL_BYTES = 8 << 20  # below this, starting two processes takes longer than the work
-_NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-_SAID: dict[type[OSError], tuple[str, str]] = {
-    FileNotFoundError: ("não encontrei este arquivo.", "Confira o nome e a pasta."),
-    PermissionError: ("sem permissão para ler ou gravar aqui.", "Mude as permissões ou escolha outra pasta."),
-    **dict.fromkeys(
-        (IsADirectoryError, NotADirectoryError),
-        ("esperava um arquivo e achei uma pasta, ou o contrário.", "Confira o caminho."),
-    ),
-}
-
+_REFUSED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["refused"]
 
 # From files to batches in the order of the input: (files, shares, index of near-duplicates, folder for scratch files, notes for the
 # report). The scratch files are gone at the end.
@@ -190,12 +180,9 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         general = (f"o sistema recusou: {error.strerror or error}.", "Confira o disco e o caminho.")
-        said = _SAID.get(type(error), general)
+        problem, remedy = _REFUSED.get(errno.errorcode.get(error.errno or 0), general)
         aside = ".afina-" in str(error.filename)  # the name that the folder has until it is whole is nobody's business
-        where = error.filename if error.filename and not aside else out
-        if error.errno in _NO_SPACE:
-            said, where = ("acabou o espaço em disco.", "Libere espaço ou escolha outra pasta com --out."), out
-        raise CourseError(*said, where) from error
+        raise CourseError(problem, remedy, error.filename if error.filename and not aside else out) from error
 
 
 def _pack(block: bytes, shares: Sequence[float], near: bool) -> tuple[Table, tuple[list, ...]]:

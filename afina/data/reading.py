@@ -1,9 +1,10 @@
 """A file of lines, plain or gzip, as blocks of whole lines; what is damaged is told, and what is readable before it is given."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from isal import isal_zlib
 
@@ -19,6 +20,12 @@ def is_gzip(path: Path) -> bool:
     """Told by the first bytes: names lie."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
+
+
+def digest_of(path: Path, method: Any = "sha256") -> str:
+    """The hash of a file, in hexadecimal, by a name or a maker of `hashlib`'s form."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, method).hexdigest()
 
 
 def read_blocks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:

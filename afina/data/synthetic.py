@@ -1,10 +1,7 @@
-"""A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size.
+"""A look-alike of AmazonTitles-1.3MM's `trn.json`, of any size. All brands are invented.
 
-Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. That gives the same bytes on every
-machine and Python, constant memory, and the prefix property: the first n lines of any size are the same. All brands are invented.
-
-The description says again what its title says, and names the item's category and department. `product_at` gives those attributes for
-a line, `parse_title` reads them from a title: a model trained on the pair can be judged attribute by attribute.
+Each line is a pure function of (seed, line number): sixteen 32-bit draws from one BLAKE2b digest. A description says again what its
+title says: `product_at` gives the attributes of a line, `parse_title` reads them from a title, and so a model can be judged.
 """
 
 import contextlib
@@ -182,8 +179,7 @@ def _sentences(p: Product, item: _Item, r: tuple[int, ...]) -> list[str]:
     return out
 
 
-# --- the dirt of the real file ---------------------------------------------------------------------------------------
-
+# The dirt of the real file
 _EMOJI = (" ☕", " ✨", " 👍🏽", " ❤️", " ™", " ®")
 _NAMED = {"é": "&eacute;", "É": "&Eacute;", "ñ": "&ntilde;", "ü": "&uuml;", "ø": "&oslash;", "á": "&aacute;"}.items()
 

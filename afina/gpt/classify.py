@@ -186,14 +186,8 @@ def reliability(truth: Sequence[int], chances: np.ndarray, bins: int = 10) -> li
     """For each band of chance that is not empty: the mean chance said, how often it was true, and how many texts."""
     truth, chances = np.asarray(truth), np.asarray(chances)
     band = np.minimum((chances * bins).astype(int), bins - 1)
-    return [
-        {
-            "said": float(chances[band == b].mean()),
-            "true": float(truth[band == b].mean()),
-            "count": int((band == b).sum()),
-        }
-        for b in np.unique(band)
-    ]
+    each = [(chances[band == b], truth[band == b]) for b in np.unique(band)]
+    return [{"said": float(said.mean()), "true": float(true.mean()), "count": len(said)} for said, true in each]
 
 
 def expected_calibration_error(truth: Sequence[int], chances: np.ndarray, bins: int = 10) -> float:

@@ -21,9 +21,6 @@ from afina.runtime import SEED, read_split
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
 def read_instructions(split: str) -> list[dict]:
     """The rows of one split of data/instructions.jsonl.gz: train, validation, test_combinations or test_phrasings."""
     return read_split("instructions", split, "São train, validation, test_combinations e test_phrasings.")
@@ -40,9 +37,6 @@ def leaks(train: Sequence[dict], test: Sequence[dict], field: str) -> set[str]:
                 yield from row[field] if isinstance(row[field], list) else [row[field]]
 
     return set(values(train)) & set(values(test))
-
-
-# --- from a row to ids and labels ------------------------------------------------------------------------------------
 
 
 def alpaca(instruction: str, input: str = "") -> str:
@@ -102,17 +96,14 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return losses[counts].mean()
 
 
-def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int, width: int | None = None) -> list[Pair]:
-    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest, or `width`.
+def instruction_rows(rows: Sequence[dict], tokenizer: Tokenizer, context: int) -> list[Pair]:
+    """The rows as `afina.gpt.train.train` takes them: pairs (inputs, targets), all as long as the longest.
 
     CourseError where there is no row, and for each row that `encode_example` refuses.
     """
     require(rows, "não há nenhum exemplo.", "Confira o arquivo e a divisão.", where="instruction_rows")
     encoded = [encode_example(row, tokenizer, context) for row in rows]
-    if width is not None:
-        encoded.append(([tokenizer.end] * (width + 1), [IGNORED] * (width + 1)))  # sets the length, then leaves
-    pairs = list(zip(*shift(*pad_examples(encoded, tokenizer.end)), strict=True))
-    return pairs[: len(rows)]
+    return list(zip(*shift(*pad_examples(encoded, tokenizer.end)), strict=True))
 
 
 def mix(rows: Sequence[Pair], old: Sequence[Pair], share: float, seed: int = SEED) -> list[Pair]:
@@ -124,9 +115,6 @@ def mix(rows: Sequence[Pair], old: Sequence[Pair], share: float, seed: int = SEE
         raise CourseError(f"seriam {wanted} linhas antigas, e há {len(old)}.", "Use uma parte menor.", where="mix")
     order = torch.randperm(len(old), generator=torch.Generator().manual_seed(seed))[:wanted].tolist()
     return [*rows, *(old[number] for number in order)]
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
 
 
 def answers(model: GPT, tokenizer: Tokenizer, rows: Sequence[dict], max_new_tokens: int = 40) -> list[str]:
@@ -187,9 +175,6 @@ def score(rows: Sequence[dict], texts: Sequence[str], known: dict[str, re.Patter
     }
 
 
-# --- the judge, and what judges it -----------------------------------------------------------------------------------
-
-
 def rubric(row: dict, text: str, known: dict[str, re.Pattern]) -> int:
     """A grade from 1 to 5 by rule: 1 and up to 3 more for the attributes right, the fifth for saying nothing else."""
     verdict = list(says(row, text, known).values())
@@ -200,18 +185,10 @@ def rubric(row: dict, text: str, known: dict[str, re.Pattern]) -> int:
 
 def judge_messages(row: dict, text: str) -> list[dict[str, str]]:
     """What a judge is asked: the request, the right answer and the one to grade, and to reply with one digit."""
-    return [
-        {
-            "role": "system",
-            "content": "Você corrige respostas. Dê uma nota de 1 (tudo errado) a 5 (certa e sem nada a mais). "
-            "Responda só com o número.",
-        },
-        {
-            "role": "user",
-            "content": f"Pedido: {row['instruction']}\nTexto: {row.get('input', '')}\nResposta certa: {row['output']}\n"
-            f"Resposta do aluno: {text}\nNota:",
-        },
-    ]
+    task = "Você corrige respostas. Dê uma nota de 1 (tudo errado) a 5 (certa e sem nada a mais). Responda só com o número."
+    case = f"Pedido: {row['instruction']}\nTexto: {row.get('input', '')}\nResposta certa: {row['output']}\n"
+    case += f"Resposta do aluno: {text}\nNota:"
+    return [{"role": "system", "content": task}, {"role": "user", "content": case}]
 
 
 def read_verdict(reply: str) -> int | None:

@@ -73,9 +73,8 @@ def check_rank(base: nn.Linear, rank: int, where: str = "LoRA") -> None:
     """CourseError if the rank is above what a matrix of this shape can have."""
     most = min(base.weight.shape)
     problem = f"rank {rank} é maior que a matriz, que é de {base.out_features} por {base.in_features}."
-    require(
-        rank <= most, problem, f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro.", where
-    )
+    remedy = f"Use de 1 a {most}; mais que isso seria treinar a matriz inteira, e mais caro."
+    require(rank <= most, problem, remedy, where)
 
 
 def find_targets(model: nn.Module, settings: LoRASettings) -> dict[str, nn.Linear]:
@@ -123,9 +122,8 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 def lora_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The thin matrices by name: all that training changed, and all that a file needs to hold."""
-    return {
-        f"{name}.{part}": getattr(layer, part).detach() for name, layer in lora_layers(model).items() for part in PAIR
-    }
+    layers = lora_layers(model).items()
+    return {f"{name}.{part}": getattr(layer, part).detach() for name, layer in layers for part in PAIR}
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -179,26 +177,20 @@ def load_lora(model: nn.Module, path: Path) -> nn.Module:
         base = written["base"]
     except (KeyError, ValueError, TypeError) as error:
         raise CourseError("o arquivo não é um LoRA do curso.", "Grave-o com save_lora.", where=path) from error
-    if base != base_fingerprint(model):
-        raise CourseError(
-            "este LoRA foi treinado sobre outra base: somado a esta, daria ruído.",
-            "Carregue o modelo de que ele partiu, sem mudar nenhum peso.",
-            where=path,
-        )
+    problem = "este LoRA foi treinado sobre outra base: somado a esta, daria ruído."
+    remedy = "Carregue o modelo de que ele partiu, sem mudar nenhum peso."
+    require(base == base_fingerprint(model), problem, remedy, where=path)
     wrapped = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     own = next(iter(wrapped.values())).settings if wrapped else settings
     for field in ("rank", "alpha", "targets"):
-        if getattr(own, field) != getattr(settings, field):
-            raise CourseError(
-                f"o arquivo tem {field} {getattr(settings, field)}, e o modelo tem {getattr(own, field)}.",
-                "Carregue-o na base limpa: os ajustes vêm no arquivo.",
-                where=path,
-            )
+        saved_one, its = getattr(settings, field), getattr(own, field)
+        problem = f"o arquivo tem {field} {saved_one}, e o modelo tem {its}."
+        require(its == saved_one, problem, "Carregue-o na base limpa: os ajustes vêm no arquivo.", where=path)
     layers = {name: layer.base for name, layer in wrapped.items()} or find_targets(model, settings)
     shapes = {f"{name}.lora_a": (settings.rank, layer.in_features) for name, layer in layers.items()}
     shapes |= {f"{name}.lora_b": (layer.out_features, settings.rank) for name, layer in layers.items()}
-    if shapes != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:
-        raise CourseError("as matrizes do arquivo não são as dos ajustes dele.", "Grave-o com save_lora.", where=path)
+    fits = shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    require(fits, "as matrizes do arquivo não são as dos ajustes dele.", "Grave-o com save_lora.", where=path)
     if not wrapped:
         add_lora(model, settings)
     for name, own_tensor in lora_state(model).items():

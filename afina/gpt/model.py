@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from afina.errors import CourseError, require
+from afina.errors import require
 from afina.gpt.attention import CausalSelfAttention
 from afina.gpt.embeddings import look_up
 
@@ -82,12 +82,8 @@ def start_weights(model: "GPT") -> None:
 
 def check_length(end: int, config: GPTConfig) -> None:
     """CourseError if a sequence would end beyond the model's context."""
-    if end > config.context:
-        raise CourseError(
-            f"a sequência tem {end} tokens, e o modelo lê até {config.context}.",
-            "Encurte o texto, ou treine um modelo de contexto maior.",
-            where="GPT",
-        )
+    problem = f"a sequência tem {end} tokens, e o modelo lê até {config.context}."
+    require(end <= config.context, problem, "Encurte o texto, ou treine um modelo de contexto maior.", where="GPT")
 
 
 class GPT(nn.Module):

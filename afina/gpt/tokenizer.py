@@ -1,8 +1,7 @@
 """Byte-level byte-pair encoding by hand: train, encode, decode, save, load.
 
 The text is cut into pieces by GPT-2's pattern, each piece is read as UTF-8 bytes, and the pair of neighbours seen most
-often becomes one token, again and again. Nothing is unknown: any text is bytes. Merges, ids and the file are those of the
-`tokenizers` library with its `ByteLevel` pre-tokenizer and the same settings (tests/gpt/test_tokenizer.py).
+often becomes one token, again and again. Merges, ids and the file are those of `tokenizers` with `ByteLevel`.
 
 Source: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016), and GPT-2 (2019).
 """
@@ -55,11 +54,8 @@ def alphabet(specials: tuple[str, ...]) -> list[bytes]:
     """Where every vocabulary begins: the special tokens, then the 256 bytes."""
     odd = [special for special in specials if not (special.startswith("<|") and special.endswith("|>"))]
     if odd or len(set(specials)) < len(specials):
-        raise CourseError(
-            f"tokens especiais precisam ser diferentes e ter a forma <|nome|>; recebi {list(specials)}.",
-            "Assim nenhum texto comum se confunde com eles.",
-            where="specials",
-        )
+        problem = f"tokens especiais precisam ser diferentes e ter a forma <|nome|>; recebi {list(specials)}."
+        raise CourseError(problem, "Assim nenhum texto comum se confunde com eles.", where="specials")
     return [*(special.encode() for special in specials), *(bytes([byte]) for byte in BYTES)]
 
 
@@ -183,11 +179,8 @@ def in_vocabulary(ids, size: int) -> list[int]:
     ids = [int(i) for i in ids]
     wrong = [i for i in ids if not 0 <= i < size]
     if wrong:
-        raise CourseError(
-            f"o id {wrong[0]} não existe: o vocabulário vai de 0 a {size - 1}.",
-            "Texto e modelo precisam usar o mesmo tokenizador.",
-            where="ids",
-        )
+        problem = f"o id {wrong[0]} não existe: o vocabulário vai de 0 a {size - 1}."
+        raise CourseError(problem, "Texto e modelo precisam usar o mesmo tokenizador.", where="ids")
     return ids
 
 
@@ -196,11 +189,9 @@ def utf8(piece: str) -> bytes:
     try:
         return piece.encode()
     except UnicodeEncodeError as error:
-        raise CourseError(
-            f"o texto tem meio caractere ({piece[error.start]!a}), que não existe em UTF-8.",
-            'Leia o arquivo com encoding="utf-8", ou limpe-o com texto.encode("utf-8", "replace").decode().',
-            where="encode",
-        ) from None
+        problem = f"o texto tem meio caractere ({piece[error.start]!a}), que não existe em UTF-8."
+        remedy = 'Leia o arquivo com encoding="utf-8", ou limpe-o com texto.encode("utf-8", "replace").decode().'
+        raise CourseError(problem, remedy, where="encode") from None
 
 
 def visible(token: bytes) -> str:
@@ -246,9 +237,6 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     except OSError:
         raise CourseError("não há este arquivo.", "Confira o caminho; a aula 04 grava um.", where=path) from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CourseError(
-            f"não consigo ler este tokenizador ({type(error).__name__}: {error}).",
-            "Grave-o de novo com save_tokenizer, ou baixe-o outra vez.",
-            where=path,
-        ) from None
+        problem = f"não consigo ler este tokenizador ({type(error).__name__}: {error})."
+        raise CourseError(problem, "Grave-o de novo com save_tokenizer, ou baixe-o outra vez.", where=path) from None
     return Tokenizer(tokens, merges, specials)

@@ -89,8 +89,7 @@ def evaluate(model: GPT, rows: Sequence, batch_size: int = 32) -> float:
         total += next_token_loss(model(inputs), targets).item() * counted
         count += counted
     model.train(was_training)
-    if not count:
-        raise CourseError("não há nenhum token em que medir a perda.", "Dê ao menos uma linha.", where="evaluate")
+    require(count, "não há nenhum token em que medir a perda.", "Dê ao menos uma linha.", where="evaluate")
     return total / count
 
 

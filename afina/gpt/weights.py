@@ -1,7 +1,5 @@
 """Weights in and out: our folders (config.json and model.safetensors), and transformers' GPT-2 in both directions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -37,15 +35,13 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[s
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file. CourseError where it is missing, cut off or something else."""
-    if not path.is_file():
-        raise CourseError("não há este arquivo de pesos.", "Rode `make models`, ou confira o caminho.", where=path)
+    require(path.is_file(), "não há este arquivo de pesos.", "Rode `make models`, ou confira o caminho.", where=path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise CourseError(
-            "o arquivo está cortado ou não é safetensors.", "Apague-o e grave ou baixe de novo.", where=path
-        ) from error
+        remedy = "Apague-o e grave ou baixe de novo."
+        raise CourseError("o arquivo está cortado ou não é safetensors.", remedy, where=path) from error
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: Path | str) -> None:
@@ -70,9 +66,8 @@ def save_gpt(model: GPT, folder: Path) -> None:
 def load_gpt(folder: Path | str) -> GPT:
     """The model of a folder that `save_gpt` wrote, in evaluation mode."""
     folder = whole.mend(folder)
-    place = folder / "config.json"
-    if not place.is_file():
-        raise CourseError("não há config.json nesta pasta.", "Rode `make models`, ou confira o caminho.", where=folder)
+    place, remedy = folder / "config.json", "Rode `make models`, ou confira o caminho."
+    require(place.is_file(), "não há config.json nesta pasta.", remedy, where=folder)
     try:
         config = GPTConfig(**json.loads(place.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -95,15 +90,13 @@ def _pairs(n_layers: int):
     yield "norm.bias", "transformer.ln_f.bias", False
 
 
-def from_gpt2(gpt2: GPT2LMHeadModel) -> GPT:
+def from_gpt2(gpt2: "GPT2LMHeadModel") -> GPT:
     """Our GPT with the weights of a `GPT2LMHeadModel`. Its Conv1D keeps (in, out), nn.Linear keeps (out, in)."""
     its = gpt2.config
-    if its.activation_function not in ("gelu_new", "gelu_pytorch_tanh") or its.n_inner not in (None, 4 * its.n_embd):
-        raise CourseError(
-            f"este GPT-2 usa {its.activation_function} e n_inner {its.n_inner}.",
-            "Só carregamos a arquitetura original: gelu_new, quatro vezes mais larga.",
-            where="from_gpt2",
-        )
+    original = its.activation_function in ("gelu_new", "gelu_pytorch_tanh") and its.n_inner in (None, 4 * its.n_embd)
+    problem = f"este GPT-2 usa {its.activation_function} e n_inner {its.n_inner}."
+    remedy = "Só carregamos a arquitetura original: gelu_new, quatro vezes mais larga."
+    require(original, problem, remedy, where="from_gpt2")
     model = GPT(GPTConfig(its.vocab_size, its.n_positions, its.n_embd, its.n_head, its.n_layer, its.resid_pdrop))
     theirs = gpt2.state_dict()
     taken = {ours: theirs[name].T if flip else theirs[name] for ours, name, flip in _pairs(its.n_layer)}
@@ -111,7 +104,7 @@ def from_gpt2(gpt2: GPT2LMHeadModel) -> GPT:
     return model.eval()
 
 
-def to_gpt2(model: GPT) -> GPT2LMHeadModel:
+def to_gpt2(model: GPT) -> "GPT2LMHeadModel":
     """A `GPT2LMHeadModel` with our weights, for whatever reads transformers' format."""
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -6,15 +6,8 @@ Without AFINA_CLOUD they only speak to the twins of `afina.cloud`. With it, a jo
 always has a deadline, and what it creates is in the ledger before the service answers. Also `afina jobs list|clean`.
 """
 
-from afina.jobs.cleaning import clean_ledger
-from afina.jobs.consent import CLOUDS, allow, check_data, cloud, confirm, confirm_spend, is_local_url
-from afina.jobs.watch import Hiccup, JobEnded, View, sparkline, wait
-from afina.prices import PROVIDERS, Provider
-
-__all__ = [
-    "CLOUDS", "PROVIDERS", "READ_ON", "Hiccup", "JobEnded", "Provider", "View", "allow", "check_data", "clean", "clean_ledger",
-    "cloud", "confirm", "confirm_spend", "is_local_url", "sparkline", "wait",
-]  # fmt: skip
+from afina.jobs.consent import confirm_spend
+from afina.jobs.watch import JobEnded
+from afina.prices import PROVIDERS
 
 READ_ON = min(provider.source.read_on for provider in PROVIDERS.values())
-clean = clean_ledger  # its name in earlier releases

@@ -295,7 +295,11 @@ def _remove(aws: AwsClients, entry: Entry, id: str) -> str:
         case "bedrock-job":
             return _remove_job(aws, id)
         case "s3-bucket":
-            return _remove_bucket(aws, entry.name)
+            keys = _keys(aws, entry.name)
+            for key in keys:
+                aws.s3.delete_object(Bucket=entry.name, Key=key)
+            aws.s3.delete_bucket(Bucket=entry.name)
+            return f"esvaziado ({len(keys)} objetos) e apagado"
         case "iam-role":
             for policy in aws.iam.list_role_policies(RoleName=entry.name)["PolicyNames"]:
                 aws.iam.delete_role_policy(RoleName=entry.name, PolicyName=policy)
@@ -313,14 +317,6 @@ def _remove_job(aws: AwsClients, id: str) -> str:
         return "terminado"
     aws.bedrock.delete_custom_model(modelIdentifier=job["outputModelArn"])
     return "terminado; o modelo dele, apagado"
-
-
-def _remove_bucket(aws: AwsClients, bucket: str) -> str:
-    keys = _keys(aws, bucket)
-    for key in keys:
-        aws.s3.delete_object(Bucket=bucket, Key=key)
-    aws.s3.delete_bucket(Bucket=bucket)
-    return f"esvaziado ({len(keys)} objetos) e apagado"
 
 
 def _keys(aws: AwsClients, bucket: str, prefix: str = "") -> list[str]:

@@ -126,13 +126,12 @@ class _Board:
             rows.append(("perda", f"{sparkline(view.losses)} {view.losses[-1]:.3f}"))
         shell = sys.modules.get("IPython")
         if shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None:  # a notebook
-            self._page([*rows, ("tempo", f"{seconds:.0f} s")])
+            from IPython.display import HTML, display
+
+            timed = [*rows, ("tempo", f"{seconds:.0f} s")]
+            cells = [f"<tr><th>{html.escape(a)}</th><td><code>{html.escape(b)}</code></td></tr>" for a, b in timed]
+            page = HTML(f"<table>{''.join(cells)}</table>")
+            display(page, display_id=f"job-{id(self)}", update=bool(self.last))
         elif rows != self.last:
             print(" · ".join(value for _, value in rows), flush=True)
         self.last = rows
-
-    def _page(self, rows: list[tuple[str, str]]) -> None:
-        from IPython.display import HTML, display
-
-        cells = "".join(f"<tr><th>{html.escape(a)}</th><td><code>{html.escape(b)}</code></td></tr>" for a, b in rows)
-        display(HTML(f"<table>{cells}</table>"), display_id=f"job-{id(self)}", update=bool(self.last))

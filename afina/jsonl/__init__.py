@@ -14,26 +14,12 @@ import orjson
 
 from afina import whole
 from afina.errors import CourseError
-from afina.jsonl.bedrock import (
-    completion_example,
-    completion_rows,
-    converse_example,
-    converse_messages,
-    converse_rows,
-)
+from afina.jsonl.bedrock import completion_example, completion_rows, converse_example, converse_messages, converse_rows
 from afina.jsonl.chat import chat_example, chat_messages, chat_rows, dpo_example
-from afina.jsonl.cost import Estimate
 from afina.jsonl.estimate import estimate
-from afina.jsonl.problem import Problem
-from afina.jsonl.report import Report, ValidationReport
+from afina.jsonl.report import ValidationReport
 from afina.jsonl.tokens import estimate_tokens
 from afina.jsonl.validate import validate
-
-__all__ = [
-    "Estimate", "Problem", "Report", "ValidationReport", "chat_example", "chat_messages", "chat_rows", "completion_example",
-    "completion_rows", "converse_example", "converse_messages", "converse_rows", "dpo_example", "estimate", "estimate_tokens",
-    "validate", "write_jsonl",
-]  # fmt: skip
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:

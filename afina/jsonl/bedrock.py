@@ -7,9 +7,9 @@ Sources: docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepar
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from afina.jsonl.chat import Text, build_rows, need_text, obey
+from afina.jsonl.chat import FastRow, Strict, Text, build_rows, need_text, obey
 from afina.jsonl.problem import Say, brief, list_problem, seen, text_problem, typed, unknown_keys
 
 SCHEMA_VERSION = "bedrock-conversation-2024"
@@ -165,47 +165,43 @@ def check_completion(row: dict, say: Say) -> list[tuple[str, str]]:
 
 
 # The fast lane, as in `afina.jsonl.chat`.
-class ConverseBlock(Struct, forbid_unknown_fields=True, gc=False):
+class ConverseBlock(Strict):
     text: Text
 
 
-class ConverseTurn(Struct, forbid_unknown_fields=True, gc=False):
+class ConverseTurn(Strict):
     role: Literal["user", "assistant"]
     content: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)]
 
 
-class ConverseRow(Struct, forbid_unknown_fields=True, gc=False):
+class ConverseRow(FastRow):
     schemaVersion: Literal["bedrock-conversation-2024"]
     messages: list[ConverseTurn]
     system: Annotated[list[ConverseBlock], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
 
+    def shape(self) -> tuple[tuple[str, ...], list[str]]:
+        roles: list[str] = [turn.role for turn in self.messages]
+        texts = [turn.content[0].text for turn in self.messages]
+        if self.system is not UNSET:
+            roles.insert(0, "system")
+            texts.insert(0, self.system[0].text)
+        return tuple(roles), texts
 
-class CompletionRow(Struct, forbid_unknown_fields=True, gc=False):
+    @staticmethod
+    def keys(roles: tuple[str, ...]) -> int:
+        turns = roles[roles[:1] == ("system",) :]
+        if not turns or turns != ("user", "assistant") * (len(turns) // 2):
+            return 0
+        return 2 + 3 * len(turns) + 2 * (len(roles) - len(turns))
+
+
+class CompletionRow(FastRow):
     prompt: Text
     completion: Text
 
+    def shape(self) -> tuple[tuple[str, ...], list[str]]:
+        return ("user", "assistant"), [self.prompt, self.completion]
 
-def converse_shape(row: ConverseRow) -> tuple[tuple[str, ...], list[str]]:
-    """As `afina.jsonl.chat.chat_shape`."""
-    roles: list[str] = [turn.role for turn in row.messages]
-    texts = [turn.content[0].text for turn in row.messages]
-    if row.system is not UNSET:
-        roles.insert(0, "system")
-        texts.insert(0, row.system[0].text)
-    return tuple(roles), texts
-
-
-def converse_keys(roles: tuple[str, ...]) -> int:
-    """As `afina.jsonl.chat.chat_keys`."""
-    turns = roles[roles[:1] == ("system",) :]
-    if not turns or turns != ("user", "assistant") * (len(turns) // 2):
-        return 0
-    return 2 + 3 * len(turns) + 2 * (len(roles) - len(turns))
-
-
-def completion_shape(row: CompletionRow) -> tuple[tuple[str, ...], list[str]]:
-    return ("user", "assistant"), [row.prompt, row.completion]
-
-
-def completion_keys(roles: tuple[str, ...]) -> int:
-    return 2
+    @staticmethod
+    def keys(roles: tuple[str, ...]) -> int:
+        return 2

@@ -13,8 +13,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from afina.errors import CourseError
 from afina.jsonl.problem import ROLE_GUESS, Say, brief, list_problem, seen, text_problem, type_name, typed, unknown_keys
 
-# --- builders --------------------------------------------------------------------------------------------------------
-
 
 def need_text(value: object, name: str) -> str:
     """`value` if it is a text with something in it; CourseError otherwise."""
@@ -24,22 +22,16 @@ def need_text(value: object, name: str) -> str:
 
 
 def chat_example(
-    user: str,
-    assistant: str,
-    *,
-    system: str | None = None,
-    weight: int | None = None,
-    tools: list[dict] | None = None,
-    parallel_tool_calls: bool | None = None,
+    user: str, assistant: str, *, system: str | None = None, weight: int | None = None, **more: Any
 ) -> dict[str, Any]:
-    """One question and its answer as an OpenAI chat example; `weight` 0 keeps the answer out of the loss."""
+    """One question and its answer as an OpenAI chat example; `weight` 0 keeps the answer out of the loss, `more` as below."""
     turns = [("user", need_text(user, "user")), ("assistant", need_text(assistant, "assistant"))]
     messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in turns]
     if system is not None:
         messages.insert(0, {"role": "system", "content": need_text(system, "system")})
     if weight is not None:
         messages[-1]["weight"] = weight
-    return chat_messages(messages, tools=tools, parallel_tool_calls=parallel_tool_calls)
+    return chat_messages(messages, **more)
 
 
 def chat_messages(
@@ -111,8 +103,6 @@ def obey(row: dict[str, Any], check: Callable) -> dict[str, Any]:
     check(row, say)
     return row
 
-
-# --- rules -----------------------------------------------------------------------------------------------------------
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _MESSAGE_KEYS = dict.fromkeys(ROLES, ("role", "content", "name")) | {
@@ -318,56 +308,64 @@ def check_dpo(row: dict, say: Say) -> list[tuple[str, str]]:
 Text = Annotated[str, Meta(min_length=1)]
 
 
-class ChatTurn(Struct, forbid_unknown_fields=True, gc=False):
+class Strict(Struct, forbid_unknown_fields=True, gc=False):
+    """A JSON object with these keys and no other."""
+
+
+class FastRow(Strict):
+    """A line of one format. `shape()` gives who speaks, in order, and their texts; `keys` the number of JSON keys of a shape,
+    weights aside, and 0 where the rules have something to say about its order.
+    """
+
+    def extra(self) -> int:
+        """Keys beyond the shape's: weights. -1, which no line has, where nothing is left to learn."""
+        return 0
+
+
+class ChatTurn(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Text
     weight: Literal[0, 1] | UnsetType = UNSET
 
 
-class ChatRow(Struct, forbid_unknown_fields=True, gc=False):
+class ChatRow(FastRow):
     messages: list[ChatTurn]
 
+    def shape(self) -> tuple[tuple[str, ...], list[str]]:
+        return tuple([turn.role for turn in self.messages]), [turn.content for turn in self.messages]
 
-class DpoRow(Struct, forbid_unknown_fields=True, gc=False):
+    @staticmethod
+    def keys(roles: tuple[str, ...]) -> int:
+        told = [role in ("system", "developer") for role in roles]
+        if roles[-1:] != ("assistant",) or told != sorted(told, reverse=True):
+            return 0
+        return 1 + 2 * len(roles)
+
+    def extra(self) -> int:
+        weights = [turn.weight for turn in self.messages if turn.role == "assistant"]
+        return -1 if weights.count(0) == len(weights) else len(weights) - weights.count(UNSET)
+
+
+class DpoRow(FastRow):
+    """Its shape is the request's speakers, then the two answers; an equal pair has the shape that is refused."""
+
     input: ChatRow
     preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
     non_preferred_output: Annotated[list[ChatTurn], Meta(min_length=1, max_length=1)]
 
+    def shape(self) -> tuple[tuple[str, ...], list[str]]:
+        if self.preferred_output == self.non_preferred_output:
+            return (), []
+        turns = self.input.messages + self.preferred_output + self.non_preferred_output
+        return tuple([turn.role for turn in turns]), [turn.content for turn in turns]
 
-def chat_shape(row: ChatRow) -> tuple[tuple[str, ...], list[str]]:
-    """The row's shape (who speaks, in order) and its texts, in the same order."""
-    messages = row.messages
-    return tuple([turn.role for turn in messages]), [turn.content for turn in messages]
+    @staticmethod
+    def keys(roles: tuple[str, ...]) -> int:
+        # the request must end with its user and hold no answer yet
+        usual = (
+            roles[-3:] == ("user", "assistant", "assistant") and roles.count("assistant") == 2 and ChatRow.keys(roles)
+        )
+        return 4 + 2 * len(roles) if usual else 0
 
-
-def chat_keys(roles: tuple[str, ...]) -> int:
-    """Number of JSON keys of a shape, weights aside; 0 where the rules have something to say about its order."""
-    told = [role in ("system", "developer") for role in roles]
-    if roles[-1:] != ("assistant",) or told != sorted(told, reverse=True):
-        return 0
-    return 1 + 2 * len(roles)
-
-
-def chat_weights(row: ChatRow) -> int:
-    """Keys that a row has beyond its shape's: its weights. -1, which no line has, where nothing is left to learn."""
-    weights = [turn.weight for turn in row.messages if turn.role == "assistant"]
-    return -1 if weights.count(0) == len(weights) else len(weights) - weights.count(UNSET)
-
-
-def dpo_shape(row: DpoRow) -> tuple[tuple[str, ...], list[str]]:
-    """As `chat_shape`: the request's speakers, then the two answers; an equal pair has the shape that is refused."""
-    if row.preferred_output == row.non_preferred_output:
-        return (), []
-    turns = row.input.messages + row.preferred_output + row.non_preferred_output
-    return tuple([turn.role for turn in turns]), [turn.content for turn in turns]
-
-
-def dpo_keys(roles: tuple[str, ...]) -> int:
-    """As `chat_keys`, for a request that must end with its user and holds no answer yet."""
-    usual = roles[-3:] == ("user", "assistant", "assistant") and roles.count("assistant") == 2 and chat_keys(roles)
-    return 4 + 2 * len(roles) if usual else 0
-
-
-def dpo_weights(row: DpoRow) -> int:
-    """Keys beyond the shape's: the weights of the two answers."""
-    return sum(turn.weight is not UNSET for turn in row.preferred_output + row.non_preferred_output)
+    def extra(self) -> int:
+        return sum(turn.weight is not UNSET for turn in self.preferred_output + self.non_preferred_output)

@@ -2,7 +2,6 @@
 
 The answer is an estimate in three ways, and says so: tokens may be estimated (see `afina.jsonl.tokens`), a service may
 choose the epochs itself, and prices change. Where no source gave a price there is none: "preço não verificado".
-`afina.jsonl.estimate` takes a file as well.
 """
 
 from dataclasses import asdict, dataclass

@@ -38,7 +38,7 @@ class FastLane:
     def __init__(self, form: Format):
         self.form = form
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(form.row).decode
-        self.keys_of = lru_cache(4096)(form.keys)  # conversations of ever other lengths: forget rather than grow
+        self.keys_of = lru_cache(4096)(form.row.keys)  # conversations of ever other lengths: forget rather than grow
 
     def sort(self, lines: list[bytes]) -> tuple[list[Group], set[int]]:
         """(good lines by shape, places of the others)."""
@@ -52,14 +52,14 @@ class FastLane:
     def _decode(self, lines: list[bytes]) -> tuple[list[Group], list[int]]:
         patient: list[int] = []
         found: dict[tuple[str, ...], Group] = {}
-        decode, shape_of = self.decode, self.form.shape
+        decode = self.decode
         for place, line in enumerate(lines):
             try:
                 row = decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 patient.append(place)
                 continue
-            roles, texts = shape_of(row)
+            roles, texts = row.shape()
             group = found.get(roles)
             if group is None:
                 group = found[roles] = Group(roles, self.keys_of(roles))
@@ -89,7 +89,7 @@ class FastLane:
             for place, row in zip(group.places, group.rows, strict=True):
                 line = lines[place]
                 keys = line.count(b'":') - line.count(b'\\":')
-                if keys != group.keys + self.form.extra(row) or _SPACED_COLON.search(line):
+                if keys != group.keys + row.extra() or _SPACED_COLON.search(line):
                     doubts.append(place)
         return doubts
 

@@ -12,32 +12,20 @@ from afina.prices import COMPLETION, CONVERSE, Model
 
 @dataclass(frozen=True)
 class Format:
-    """`row`, `shape`, `keys`, `extra` and `doubtful` serve the fast lane (see `chat.py`), `check` holds all the rules."""
+    """`row`, a `chat.FastRow`, and `doubtful` serve the fast lane, `check` holds all the rules."""
 
-    row: type
-    shape: Callable
-    keys: Callable[[tuple[str, ...]], int]
+    row: Any
     check: Callable
     answer: bytes  # what starts the answer in the raw line: all before it is the question
     doubtful: tuple[str, ...] = ()  # words in a user or system text that the rules have something to say about
-    extra: Callable[[Any], int] = lambda row: 0  # Bedrock's records have no keys beyond their shape
 
 
 RULES = {
-    "openai-chat": Format(
-        chat.ChatRow, chat.chat_shape, chat.chat_keys, chat.check_chat, b'"assistant"', extra=chat.chat_weights
-    ),
-    "openai-dpo": Format(
-        chat.DpoRow, chat.dpo_shape, chat.dpo_keys, chat.check_dpo, b'"preferred_output"', extra=chat.dpo_weights
-    ),
-    CONVERSE: Format(
-        bedrock.ConverseRow, bedrock.converse_shape, bedrock.converse_keys, bedrock.check_converse, b'"assistant"',
-        bedrock.RESERVED,
-    ),
-    COMPLETION: Format(
-        bedrock.CompletionRow, bedrock.completion_shape, bedrock.completion_keys, bedrock.check_completion, b'"completion"',
-    ),
-}  # fmt: skip
+    "openai-chat": Format(chat.ChatRow, chat.check_chat, b'"assistant"'),
+    "openai-dpo": Format(chat.DpoRow, chat.check_dpo, b'"preferred_output"'),
+    CONVERSE: Format(bedrock.ConverseRow, bedrock.check_converse, b'"assistant"', bedrock.RESERVED),
+    COMPLETION: Format(bedrock.CompletionRow, bedrock.check_completion, b'"completion"'),
+}
 
 
 def rules_for(form: str, model: Model | None) -> Format:

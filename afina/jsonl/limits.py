@@ -1,6 +1,5 @@
-"""Moved to `afina.prices`, which has every dated price and limit; its names stay here for one release."""
+"""Moved to `afina.prices`, which has every dated price and limit; what the lessons took from here stays for one release."""
 
-from afina.prices import *  # noqa: F403
 from afina.prices import MODELS
 
 READ_ON = min(model.read_on for model in MODELS)

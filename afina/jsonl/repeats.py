@@ -1,8 +1,7 @@
 """Which lines repeat? Fingerprints of any number of lines, in memory that does not grow with the file.
 
-A line is kept as 8 bytes (xxh3_64). Past 256 Ki lines they are in an unnamed temporary file, so the disk grows by 8 bytes a line
-(about 2 % of the input) and memory stays at a few MB; `repeats` reads them back in partitions of about that size. Two different
-lines share a fingerprint with probability n²/2⁶⁵: 3 in a million for ten million lines.
+A line is 8 bytes (xxh3_64), past 256 Ki lines in a temporary file that `repeats` reads back in partitions of about that size. Two
+different lines share a fingerprint with probability n²/2⁶⁵: 3 in a million for ten million lines.
 """
 
 import tempfile

@@ -51,9 +51,6 @@ class ValidationReport:
         return self.text()
 
 
-Report = ValidationReport  # its name in earlier releases
-
-
 def _problems(report: ValidationReport, most: int | None) -> Iterator[str]:
     if report.ok and not report.warnings:
         yield "✓ nenhum problema encontrado"

@@ -1,10 +1,8 @@
 """How many tokens is this text? Exactly, where the real tokenizer is at hand; else a calibrated estimate, said to be one.
 
-The estimate reads bytes, not words, and costs about a nanosecond a byte: one token a word, a little more for each letter
-beyond a word's sixth, for digits, accents and capitals, and one for each run of punctuation. Its six coefficients were
-fitted to OpenAI's o200k_base counts of 2,897 texts (Portuguese, English and Spanish prose, manual pages, product titles,
-reviews, code, JSON) and measured on 2,897 others, 174 thousand tokens: total error -0.2 %, between -7 % and +4 % for a
-kind of text; for one single text the median error is 5 % and nine in ten are within 16 %. Nova and Llama have
+The estimate reads bytes and costs about a nanosecond each. Its coefficients were fitted to o200k_base counts of 2,897 texts (prose in
+three languages, manual pages, titles, reviews, code, JSON) and measured on 2,897 others, 174 thousand tokens: total error -0.2 %,
+between -7 % and +4 % for a kind of text; for one text the median is 5 %, and nine in ten are within 16 %. Nova and Llama have
 tokenizers of their own, so for them it is an estimate twice over.
 """
 

@@ -21,7 +21,7 @@ from afina.jsonl.formats import Format, detect, rules_for
 from afina.jsonl.problem import Findings
 from afina.jsonl.read import BLOCK, BlockReader, open_file, parse_line
 from afina.jsonl.repeats import SKIP, Fingerprints
-from afina.jsonl.report import Report, ValidationReport  # noqa: F401 - its older name, for one release
+from afina.jsonl.report import ValidationReport
 from afina.jsonl.summary import FileSummary, Tally
 from afina.jsonl.tokens import Estimated, Exact, exact_at_hand
 from afina.prices import FORMATS, MORE_HELPS, OPENAI_FILE_BYTES, Model, default_model, find_model, takes

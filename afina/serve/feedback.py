@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from afina.errors import CourseError, require
-from afina.jsonl import Report, chat_messages, validate, write_jsonl
+from afina.jsonl import ValidationReport, chat_messages, validate, write_jsonl
 from afina.jsonl.chat import ROLES, check_dpo, obey
 from afina.runtime import build_folder
 
@@ -51,7 +51,7 @@ class Export:
     chat: Path | None
     pairs: Path | None
     counts: dict[str, int]
-    reports: list[Report] = field(default_factory=list)
+    reports: list[ValidationReport] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:

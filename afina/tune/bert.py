@@ -75,9 +75,8 @@ def check_examples(
         if len(labels) != len(texts):
             problems.append(f"há {len(texts)} textos e {len(labels)} rótulos")
         known = ", ".join(names)
-        problems += [
-            f'linha {i}: o rótulo "{x}" não está entre {known}' for i, x in enumerate(labels, 1) if x not in names
-        ]
+        wrong = ((i, label) for i, label in enumerate(labels, 1) if label not in names)
+        problems += [f'linha {i}: o rótulo "{label}" não está entre {known}' for i, label in wrong]
     refuse_rows(problems, "Conserte ou retire essas linhas.")
     if labels is not None and len(set(labels)) < 2:
         only = f'só há a classe "{labels[0]}"' if len(labels) else "não há nenhum exemplo"

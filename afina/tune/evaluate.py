@@ -1,9 +1,11 @@
 """Is the tuned model any good? Loss on rows it never saw, what its descriptions say, and three simple rivals."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,14 +18,7 @@ from afina.tune.rows import Row, prepare
 
 ATTRIBUTES = ("brand", "item", "color", "material", "size", "series")  # those that a title may say
 # what the tables of the lessons call the figures of `judge` and the choices of benchmarks/sft.py
-NAMES = {
-    "brand": "marca", "item": "produto", "color": "cor", "material": "material", "size": "tamanho", "series": "série",
-    "attributes": "atributos", "category": "categoria", "all": "tudo certo", "invented": "inventou", "chrf": "chrF",
-    "held_out_loss": "perda separada", "last_training_loss": "perda de treino", "cpu_seconds": "CPU (s)", "tokens": "tokens",
-    "cut": "cortados", "peak_mb": "pico (MB)", "full": "tudo", "lora": "LoRA", "qlora": "QLoRA",
-    "qlora_words": "QLoRA + palavras", "answer": "só na resposta", "everything": "em tudo", "off": "sem empacotar",
-    "on": "empacotado", "random": "ao acaso", "stratified": "estratificado", "longest": "as mais longas",
-}  # fmt: skip
+NAMES: dict[str, str] = json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
 _DEPARTMENTS = re.compile("|".join(re.escape(clean(name)) for name in LEXICON["en"]["departments"]))
 
 

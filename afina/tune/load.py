@@ -80,9 +80,8 @@ def load_for_sft(
     there = {name.rpartition(".")[2] for name, _ in loaded.named_modules()}
     unknown = {*lora.target_modules, *lora.modules_to_save} - there if lora else set()  # PEFT is silent about these
     remedy = f"Os nomes usuais são {', '.join(EVERY_MATRIX)}, e embed_tokens em modules_to_save."
-    require(
-        not unknown, f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}.", remedy, where="load_for_sft"
-    )
+    problem = f"este modelo não tem a matriz {' nem a '.join(sorted(unknown))}."
+    require(not unknown, problem, remedy, where="load_for_sft")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -3,7 +3,9 @@
 import pytest
 from jobs_base import raises
 
-from afina.jobs import bedrock, clean_ledger, confirm, ledger, openai
+from afina.jobs import bedrock, ledger, openai
+from afina.jobs.cleaning import clean_ledger
+from afina.jobs.consent import confirm
 
 
 @pytest.mark.parametrize("room", [openai, bedrock])

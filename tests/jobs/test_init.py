@@ -19,4 +19,3 @@ def test_the_room_imports_nothing_that_stands_on_it():
 
 def test_lessons_find_the_table_of_providers_here():
     assert afina.jobs.PROVIDERS is prices.PROVIDERS and afina.jobs.READ_ON == "2026-11-20"
-    assert afina.jobs.clean is afina.jobs.clean_ledger

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jobs_base import raises
 
 from afina import whole
-from afina.jobs import bedrock, clean_ledger, ledger, openai
+from afina.jobs import bedrock, ledger, openai
+from afina.jobs.cleaning import clean_ledger
 from afina.prices import IDLE
 from afina.runtime import course_root
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_base import raises
 
-from afina.jobs import Hiccup, JobEnded, View, ledger, sparkline, wait, watch
+from afina.jobs import ledger, watch
+from afina.jobs.watch import Hiccup, JobEnded, View, sparkline, wait
 
 
 class Clock:

@@ -5,5 +5,4 @@ from afina.jsonl import limits
 
 
 def test_the_old_names_are_the_table():
-    assert limits.MODELS is prices.MODELS and limits.find_model is prices.find_model
-    assert limits.READ_ON == "2026-11-20" and limits.FORMATS == prices.FORMATS
+    assert limits.MODELS is prices.MODELS and limits.READ_ON == "2026-11-20"

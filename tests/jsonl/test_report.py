@@ -5,7 +5,7 @@ import json
 import pytest
 from jsonl_base import OK
 
-from afina.jsonl import Report, ValidationReport, chat_example, validate, write_jsonl
+from afina.jsonl import chat_example, validate, write_jsonl
 
 
 @pytest.fixture
@@ -38,7 +38,3 @@ def test_table_and_plain_types_hold_every_problem(report):
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["ok"] is False and plain["cost"]["usd"] == report.cost.usd
     assert [problem["kind"] for problem in plain["problems"]] == [problem.kind for problem in report.problems]
-
-
-def test_the_earlier_name_stays():
-    assert Report is ValidationReport
