@@ -8,9 +8,7 @@
 Each writes aside, in the same folder, and gives the result its name only when the `with` block ended without an error. What was
 there before stays until then, also where the process is killed at any moment. A folder takes the place of an older one in a single
 step where the system can swap two names (Linux, macOS); elsewhere in two, and `mend` finishes what a kill between them left.
-
-The names aside hold a process number and this package's name: no person would choose them, and the next write of the same target
-removes those whose process has ended.
+The names aside, which no person would choose, hold a process number: the next write removes those whose process has ended.
 """
 
 import contextlib
@@ -112,18 +110,15 @@ def put(made: str | Path, path: str | Path) -> None:
     if swap(made, path):
         patiently(lambda: os.rename(made, old))
     else:
-        if made.parent != path.parent or not _ASIDE.match(made.name):  # `mend` must find it
-            aside = _aside(path)
-            patiently(lambda: os.rename(made, aside))
-        else:
-            aside = made
+        aside = _aside(path)  # where `mend` looks
+        patiently(lambda: os.rename(made, aside))
         try:
             patiently(lambda: os.rename(path, old))
             patiently(lambda: os.rename(aside, path))
         except BaseException:
             if not os.path.lexists(path) and os.path.lexists(old):
                 os.rename(old, path)
-            if aside != made and os.path.lexists(aside):
+            if os.path.lexists(aside):
                 os.rename(aside, made)
             raise
     discard(old)

@@ -15,14 +15,7 @@ from typing import Any
 
 from afina.cloud import iam
 from afina.cloud.converse import BedrockRuntime, Say
-from afina.cloud.foundation import (
-    MODELS,
-    TABLE,
-    base_arn,
-    find_base,
-    foundation_models,
-    read_hyperparameters,
-)
+from afina.cloud.foundation import MODELS, TABLE, base_arn, find_base, foundation_models, read_hyperparameters
 from afina.cloud.iam import ACCOUNT, split_uri
 from afina.cloud.intake import csv_text, fail, forget_model, job_event, job_folder
 from afina.cloud.shapes import Api, AwsError, Handler, instant, iso, must

@@ -69,9 +69,7 @@ def test_a_server_ends_with_a_parent_that_is_killed(tmp_path):
 
 
 def test_old_names_lead_to_the_new_place():
-    from afina.serve.checkpoint import load_checkpoint
-
-    assert load_checkpoint is checkpoint.load_checkpoint is afina.serve.load_checkpoint
+    assert afina.serve.load_checkpoint is checkpoint.load_checkpoint
     assert afina.serve.save_chat_gpt is checkpoint.save_chat_gpt
     with pytest.raises(AttributeError):
         afina.serve.nothing  # noqa: B018
