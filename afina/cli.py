@@ -363,9 +363,12 @@ COMMANDS: dict[str, Verb | dict[str, Verb]] = {
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. Exit codes: 0 done, 1 the verb found problems, 2 it could not do its work, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a closed one is None
+            stream.reconfigure(errors="replace")  # a terminal without accents gets a question mark
     try:
         code = _dispatch(argv)
-        sys.stdout.flush()
+        print(end="", flush=True)
         return code
     except KeyboardInterrupt:
         print("\ninterrompido: nada ficou pela metade; rode de novo quando quiser.", file=sys.stderr)
@@ -398,6 +401,9 @@ def _dispatch(argv: list[str]) -> int:
         if not isinstance(verb, dict):
             if os.environ.get("AFINA_OFFLINE") == "1":
                 arm_network_guard()
+            if verb is doctor and not argv:  # what a broken installation runs: without typer, and from anywhere
+                return doctor() or 0
+            require(os.path.isdir("."), "a pasta em que você estava não existe mais.", "Entre em outra com cd.", prog)
             return run_verb(verb, prog, argv)
         verbs = verb
 

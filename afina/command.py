@@ -95,6 +95,8 @@ def run_verb(verb: Verb, prog: str, argv: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         raise CourseError(_in_portuguese(error.format_message(), "wrong"), f"Veja `{prog} --help`.") from error
+    if isinstance(call, int):  # typer's way of telling an interruption
+        raise KeyboardInterrupt
     return call() or 0  # out of typer's hands, which has its own way with Ctrl+C and closed pipes
 
 
@@ -138,7 +140,9 @@ def told(error: Exception) -> str:
         return str(missing(error.name)) if error.name else f"um pacote não carrega: {error}. Rode `afina doctor`."
     if isinstance(error, OSError):
         reason = _WORDS["system"].get(errno.errorcode.get(error.errno or 0, ""))
-        place = f"{error.filename}: " if error.filename else ""
+        place = (
+            re.sub(r"\.afina-[^/\\.]*\.", "", f"{error.filename}: ") if error.filename else ""
+        )  # without our names aside
         return place + (reason or f"o sistema recusou ({error.strerror or error}).")
     if isinstance(error, UnicodeError):
         return f"um arquivo não está em UTF-8 ({error.__class__.__name__}: {error}). Regrave-o em UTF-8."

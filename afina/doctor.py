@@ -15,7 +15,7 @@ from pathlib import Path
 
 from afina import __version__
 from afina.ptbr import decimal
-from afina.runtime import Runtime, build_folder, course_root, versions_of
+from afina.runtime import build_folder, course_root, versions_of
 
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "unsloth", "tokenizers", "openai",
@@ -40,7 +40,7 @@ def report() -> Iterator[tuple[str, str]]:
     said = {"True": "sim", "False": "não: copie o curso para uma pasta sua"}
     yield "data/ gravável", said.get(writable, writable)
     yield "Saídas em", _tried(build_folder)
-    runtime = _tried(lambda: Runtime.here(show=False))
+    runtime = _tried(here)
     for line in runtime.splitlines():
         yield (line[:12].strip(), line[13:]) if "\n" in runtime else ("Perfil", line)
     yield "Variáveis", ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ) or "nenhuma"
@@ -63,6 +63,22 @@ def anonymous(said: str) -> str:
         if len(name) > 1:
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said)
     return said
+
+
+def here() -> str:
+    """What `Runtime.here` shows, asked in another process: a torch that does not load may take its process with it."""
+    ask = "from afina.runtime import Runtime; print(Runtime.here(show=False))"
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, *["-S"] * sys.flags.no_site, "-c", ask],
+        env=paths,
+        capture_output=True,
+        timeout=120,
+        encoding="utf-8",
+    )
+    if done.returncode:
+        raise OSError((done.stderr.strip().splitlines() or [f"código {done.returncode}"])[-1])
+    return done.stdout.strip()
 
 
 def commit(root: Path) -> str:

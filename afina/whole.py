@@ -14,7 +14,10 @@ The names aside, which no person would choose, hold a process number: the next w
 import contextlib
 import ctypes
 import errno
+import functools
+import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -26,9 +29,9 @@ from pathlib import Path
 from typing import IO
 
 from afina.child import alive
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 
-_ASIDE = re.compile(r"\.afina-(?P<pid>\d+)-[0-9a-f]{8}(?P<old>-old)?\.")
+_ASIDE = re.compile(r"\.afina-(?P<room>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}(?P<old>-old)?\.")
 _TRIES, _PAUSE = 40, 0.05  # Windows refuses to rename what another program reads: that lasts a moment
 
 
@@ -56,11 +59,13 @@ def new_file(path: str | Path, mode: str = "w", **options) -> Iterator[IO]:
 @contextlib.contextmanager
 def new_path(path: str | Path) -> Iterator[Path]:
     """A name for a library that opens its file itself; what it wrote there becomes `path` at the end of the block."""
-    path, aside = _prepare(path)
+    path, aside = _prepare(path, stat.S_ISREG)
     try:
+        if path.exists():  # a private file is private from its first byte on
+            aside.touch()
+            _as_before(path, aside)
         yield aside
-        with contextlib.suppress(FileNotFoundError):  # an old file keeps its permissions, a new one has the usual ones
-            os.chmod(aside, stat.S_IMODE(os.stat(path).st_mode))
+        _as_before(path, aside)
         patiently(lambda: os.replace(aside, path))
     finally:
         discard(aside)
@@ -73,29 +78,30 @@ def new_folder(path: str | Path, marks: Sequence[str] = ()) -> Iterator[Path]:
     `marks`: names, one of which every folder of this kind holds. CourseError where `path` is somebody else's: a folder with
     things in it and none of the marks.
     """
-    path, aside = _prepare(path)
-    if marks and path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in marks):
-        raise CourseError(
-            f"esta pasta já existe e não tem {' nem '.join(marks)}: não é deste tipo, e não vou apagar nada.",
-            "Escolha outra pasta.",
-            where=path,
-        )
+    path, aside = _prepare(path, stat.S_ISDIR)
+    _refuse_strangers(path, marks)
     aside.mkdir()
     try:
         yield aside
-        put(aside, path)
+        try:
+            put(aside, path, marks)
+        except (OSError, CourseError) as error:  # the work is done: it is not thrown away
+            kept = path.with_name(f"{path.name}.afina-{secrets.token_hex(4)}")
+            os.rename(aside, kept)
+            raise CourseError(f"não pude pôr o resultado no lugar: {error}", f"Está inteiro em {kept}.") from error
     finally:
         discard(aside)
 
 
-def put(made: str | Path, path: str | Path) -> None:
+def put(made: str | Path, path: str | Path, marks: Sequence[str] = ()) -> None:
     """Give the finished folder `made` the name `path`, on the same disk; an older folder of that name goes only afterwards.
 
     Killed at any moment, `path` holds the old or the new one, whole; where the system cannot swap names, after `mend(path)`.
     An error leaves both as they were. A finished file gets a free name in the same way; NotADirectoryError where `path` is a
-    file, or a folder in the way of one.
+    file, or a folder in the way of one; CourseError where it is somebody else's (see `new_folder`).
     """
     made, path = Path(made), _real(path)
+    _refuse_strangers(path, marks)
     if not os.path.lexists(path):
         try:
             patiently(lambda: os.rename(made, path))
@@ -105,7 +111,7 @@ def put(made: str | Path, path: str | Path) -> None:
                 raise
     if not (path.is_dir() and made.is_dir()):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-    os.chmod(made, stat.S_IMODE(os.stat(path).st_mode))
+    _as_before(path, made)
     old = _aside(path, old=True)
     if swap(made, path):
         patiently(lambda: os.rename(made, old))
@@ -199,22 +205,58 @@ def _real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _prepare(path: str | Path) -> tuple[Path, Path]:
+def _prepare(path: str | Path, kind: Callable[[int], bool]) -> tuple[Path, Path]:
+    """Where to write and under which name meanwhile. CourseError for a device, a pipe, a mount point or the folder we stand in."""
     path = _real(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     mend(path)
+    if os.path.lexists(path) and not kind(mode := os.stat(path).st_mode):
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            code = errno.ENOTDIR if stat.S_ISREG(mode) else errno.EISDIR
+            raise OSError(code, os.strerror(code), str(path))
+        raise CourseError("isto é um dispositivo ou um canal, e não vou trocá-lo.", "Escolha um nome de arquivo.", path)
+    here = kind is stat.S_ISDIR and (os.path.ismount(path) or path in (Path.cwd(), *Path.cwd().parents))
+    require(not here, "esta pasta não pode ser trocada por inteiro.", "Escolha uma pasta dentro dela.", path)
     return path, _aside(path)
 
 
+def _refuse_strangers(path: Path, marks: Sequence[str]) -> None:
+    if marks and path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in marks):
+        problem = f"esta pasta já existe e não tem {' nem '.join(marks)}: não é deste tipo, e não vou apagar nada."
+        raise CourseError(problem, "Escolha outra pasta.", path)
+
+
+def _as_before(path: Path, new: Path) -> None:
+    """Permissions and, where we may give it away, owner of what was there."""
+    with contextlib.suppress(FileNotFoundError):
+        old = os.stat(path)
+        os.chmod(new, stat.S_IMODE(old.st_mode))
+        if hasattr(os, "chown"):
+            with contextlib.suppress(PermissionError):
+                os.chown(new, old.st_uid, old.st_gid)
+
+
+@functools.cache
+def _room() -> str:
+    """This machine and its table of process numbers: another container's 17 is not ours."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:6]
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
 def _aside(path: Path, old: bool = False) -> Path:
-    name = f".afina-{os.getpid()}-{secrets.token_hex(4)}{'-old' * old}.{path.name}"
-    return path.with_name(name)
+    return path.with_name(f".afina-{_room()}-{os.getpid()}-{secrets.token_hex(4)}{'-old' * old}.{path.name}")
 
 
 def _leftovers(path: Path) -> Iterator[tuple[Path, int, bool]]:
-    """(what an ended process left beside `path`, its number, whether it is an older version that had to step aside)."""
+    """(what an ended process of this machine left beside `path`, its number, whether it is an older version that stepped aside)."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path.parent) as entries:
         for entry in entries:
             match = _ASIDE.match(entry.name)
-            if match and entry.name[match.end() :] == path.name and not alive(int(match["pid"])):
+            if (
+                match
+                and entry.name[match.end() :] == path.name
+                and match["room"] == _room()
+                and not alive(int(match["pid"]))
+            ):
                 yield Path(entry.path), int(match["pid"]), bool(match["old"])

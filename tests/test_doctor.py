@@ -33,7 +33,7 @@ def test_a_machine_that_knows_nothing_still_gets_a_report(monkeypatch):
     monkeypatch.setattr(doctor.Path, "home", unknown)
     for name in ("free_memory", "course_root", "build_folder", "commit"):
         monkeypatch.setattr(doctor, name, unknown)
-    monkeypatch.setattr(doctor.Runtime, "here", unknown)
+    monkeypatch.setattr(doctor, "here", unknown)
     report = doctor.text()
     assert report.count("não deu para saber") == 6
     assert "Python" in report and "Pacotes" in report

@@ -169,7 +169,7 @@ def found_outside(pattern, homes, paths):
 HOMES = [
     (
         "names change and things go",
-        r"os\.(replace|rename|renames|removedirs)\(|shutil\.(rmtree|move)\(|\)\.rename\(",
+        r"os\.(replace|rename|renames|removedirs)\b|shutil\.(rmtree|move)\b|import .*\b(rmtree|move)\b|\.rename\(",
         {"afina/whole.py"},
     ),
     (
@@ -242,40 +242,6 @@ def test_each_entry_of_compat_has_a_test_that_says_when_it_can_go():
     assert [name for name in entries if not name.startswith("_") and name not in text] == []
 
 
-# What a module may call while it is imported: makers of constants, and nothing that changes the process.
-MAKERS = {
-    *(
-        "frozenset",
-        "set",
-        "tuple",
-        "list",
-        "dict",
-        "range",
-        "len",
-        "sorted",
-        "min",
-        "max",
-        "sum",
-        "Path",
-        "compile",
-        "namedtuple",
-    ),
-    *(
-        "TypeVar",
-        "Literal",
-        "getLogger",
-        "dataclass",
-        "field",
-        "str",
-        "int",
-        "bytes",
-        "chr",
-        "zip",
-        "map",
-        "enumerate",
-        "property",
-    ),
-}
 CHANGES = re.compile(
     r"^(gc\.(?!get)|os\.(environ\S*|putenv|umask|chdir)|sys\.(path|modules|set\w+|addaudithook)|signal\.|warnings\.|logging\.(basicConfig|disable)"
     r"|random\.seed|torch\.(set_|manual_seed|use_)|plt\.(?!cycler)|matplotlib\.(use|rc)|faulthandler|atexit\.|locale\.set|threading\.|subprocess\.|socket\.)"
@@ -283,10 +249,22 @@ CHANGES = re.compile(
 )
 
 
+def at_import(body):
+    """The statements that run when a module is imported: also those inside its conditions, loops, blocks and classes."""
+    for node in body:
+        if isinstance(node, ast.If) and re.search("TYPE_CHECKING|__name__", ast.unparse(node.test)):
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = getattr(node, part, [])
+                yield from at_import(inner if part != "handlers" else [x for handler in inner for x in handler.body])
+
+
 def effects(path):
     """Statements at module level that change something beyond the module itself."""
     found = []
-    for node in tree(path).body:
+    for node in at_import(tree(path).body):
         if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
             found.append(ast.unparse(node))
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.Delete | ast.AnnAssign):
@@ -306,8 +284,10 @@ def test_importing_changes_nothing():
 
 def test_an_effect_would_be_seen(tmp_path):
     module = tmp_path / "m.py"
-    module.write_text("import gc, os\ngc.freeze()\nos.environ['A'] = '1'\nX = frozenset('a')\nY = gc.disable()\n")
-    assert len(effects(module)) == 3
+    module.write_text(
+        "import gc, os\ngc.freeze()\nos.environ['A'] = '1'\nX = frozenset('a')\nY = gc.disable()\nif X:\n    os.chdir('/')\n"
+    )
+    assert len(effects(module)) == 4
 
 
 # --- names and tests -------------------------------------------------------------------------------------------------

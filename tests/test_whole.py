@@ -162,10 +162,43 @@ def test_an_error_between_the_two_steps_puts_the_old_one_back(tmp_path, monkeypa
         real(one, other)
 
     monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(CourseError, match=r"gone.*Está inteiro em") as caught:
         write_folder(path, "new")
     assert read_folder(path) == {"a": "old", "b": "old"}
-    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    kept = Path(str(caught.value).rpartition("Está inteiro em ")[2].removesuffix("."))
+    assert read_folder(kept) == {"a": "new", "b": "new"}, "work that is done is not thrown away"
+    assert {one.name for one in tmp_path.iterdir()} == {"out", kept.name}
+
+
+def test_a_folder_that_appears_while_we_work_is_nobody_s_to_remove(tmp_path):
+    with pytest.raises(CourseError, match="não vou apagar nada"), whole.new_folder(tmp_path / "out", ["config.json"]):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_devices_pipes_and_the_folder_we_stand_in_are_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(CourseError, match="não vou trocá-lo"):
+            whole.write(path, "x")
+        assert not path.is_file()
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "..", "/"):
+        with pytest.raises(CourseError, match="não pode ser trocada"):
+            write_folder(Path(path), "x")
+
+
+def test_another_container_s_numbers_are_not_ours(tmp_path, monkeypatch):
+    with whole.new_folder(tmp_path / "out") as aside:
+        theirs = aside.with_name(aside.name.replace(f"-{os.getpid()}-", "-999999999-"))
+        theirs.mkdir()
+        monkeypatch.setattr(whole, "_room", lambda: "abcdef")
+        whole.mend(tmp_path / "out")
+        assert theirs.is_dir()
+        monkeypatch.undo()
+        whole.mend(tmp_path / "out")
+        assert not theirs.exists()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, SystemExit])
@@ -217,7 +250,7 @@ def test_an_interrupted_write_is_known_until_it_is_mended(tmp_path):
     with whole.new_folder(tmp_path / "out"):
         assert not whole.interrupted(tmp_path / "out")  # its process lives
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f".afina-{int(ended.stdout)}-0123abcd.out"
+    left = tmp_path / f".afina-{whole._room()}-{int(ended.stdout)}-0123abcd.out"
     left.mkdir()
     assert whole.interrupted(tmp_path / "out") and not whole.interrupted(tmp_path / "other")
     whole.mend(tmp_path / "out")

@@ -14,10 +14,10 @@ from afina import __version__
 from afina.data.account import Broken, PrepReport
 from afina.data.reading import digest_of, read_blocks
 from afina.data.rows import Row, decode_row
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 from afina.runtime import versions_of
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _MAKER = "afina prep"
 _ROW_GROUP_BYTES = 16 << 20
 _COUNTS = ("read", "kept", "dropped", "rows")
@@ -95,8 +95,12 @@ def read_manifest(folder: Path) -> dict | None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     with contextlib.suppress(OSError, ValueError):
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if isinstance(manifest, dict) and manifest.get("made_by") == _MAKER:
+            ours = {MANIFEST, *(Path(shard["file"]).parts[0] for shard in manifest.get("shards", ()))}
+            others = sorted({one.name for one in folder.iterdir()} - ours)
+            problem = f"há aqui o que o afina prep não fez ({', '.join(others[:3])}), e não vou apagar nada."
+            require(not others, problem, "Tire-o daqui, ou escolha outra pasta de saída.", folder)
             return manifest
     problem = "já existe e não foi feito pelo afina prep; não vou apagar nada."
     raise CourseError(problem, "Escolha outra pasta de saída.", folder)
@@ -112,7 +116,7 @@ def write_manifest(folder: Path, report: PrepReport, head: dict) -> None:
         "shards": report.shards,
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
-    (folder / _MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
 
 def is_ready(out: Path, manifest: dict, head: dict, strict: bool) -> bool:

@@ -24,7 +24,16 @@ from pathlib import Path
 
 from afina import whole
 from afina.data.account import REASONS, Broken, PrepReport, RowBatch, damage_notes
-from afina.data.folder import ShardWriter, describe, is_ready, read_manifest, report_of, to_parquet, write_manifest
+from afina.data.folder import (
+    MANIFEST,
+    ShardWriter,
+    describe,
+    is_ready,
+    read_manifest,
+    report_of,
+    to_parquet,
+    write_manifest,
+)
 from afina.data.near import NearDuplicates
 from afina.data.reading import Damaged, read_blocks
 from afina.data.rows import Table, encode_rows, prepare, sketch_rows
@@ -95,7 +104,7 @@ def prep(
             report.dropped["near_duplicate"] = 0
         total = sum(path.stat().st_size for path in files)
         workers = workers or (1 if total < _SMALL_BYTES or road else min(2, os.cpu_count() or 1))
-        with whole.new_folder(out) as made, _worker_pool(workers) as pool:
+        with whole.new_folder(out, marks=(MANIFEST,)) as made, _worker_pool(workers) as pool:
             batches = (road or partial(_local_road, pool))(files, shares, near, made, report.notes)
             with progress_bar(desc="catálogo", total=total, unit="B", disable=not progress) as bar:
                 shards = _write(batches, made, report, shard_rows, strict, bar)

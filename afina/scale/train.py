@@ -70,7 +70,7 @@ def run(kind: str, job: Job, force: bool = False) -> Path:
             machine = {"processes": processes, "threads": torch.get_num_threads(), "device": state.device.type}
             about = {"job": asked} | machine | report | {"seconds": round(seconds, 2)}
             whole.write(work / "model" / "training.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-            whole.put(work / "model", out)
+            whole.put(work / "model", out, marks=("training.json",))
             whole.discard(work)
             print(f"pronto em {seconds:.0f} s, {processes} processo(s): {out}", flush=True)
         state.wait_for_everyone()

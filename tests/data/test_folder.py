@@ -87,8 +87,8 @@ def test_a_run_killed_between_two_renames_is_mended(tmp_path, source):
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
-    (tmp_path / "out").rename(tmp_path / f".afina-{int(ended.stdout)}-0123abcd.out")
-    (tmp_path / f".afina-{int(ended.stdout)}-4567cdef-old.out").mkdir()
+    (tmp_path / "out").rename(tmp_path / f".afina-{whole._room()}-{int(ended.stdout)}-0123abcd.out")
+    (tmp_path / f".afina-{whole._room()}-{int(ended.stdout)}-4567cdef-old.out").mkdir()
     assert whole.interrupted(tmp_path / "out")
     report = prep(source, tmp_path / "out", formats=JSONL)
     assert report.ready and report.kept == kept

@@ -7,6 +7,7 @@ import torch
 from gpt_base import SMALL, ids_of, spread
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from afina import whole
 from afina.errors import CourseError
 from afina.gpt.model import attention_maps, next_token_loss
 from afina.gpt.weights import PARTS, from_gpt2, load_gpt, save_gpt, to_gpt2
@@ -42,7 +43,7 @@ def test_every_matrix_of_a_block_is_a_plain_linear_layer(model):
 
 
 def test_a_folder_that_a_killed_run_left_aside_is_found(model, tmp_path):
-    save_gpt(model, tmp_path / ".afina-999999999-00000000-old.gpt")
+    save_gpt(model, tmp_path / f".afina-{whole._room()}-999999999-00000000-old.gpt")
     assert load_gpt(tmp_path / "gpt").config == SMALL
 
 

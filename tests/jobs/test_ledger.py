@@ -133,7 +133,7 @@ def test_a_file_that_is_being_read_is_tried_again(monkeypatch):
 def test_an_entry_that_is_being_written_is_not_read(monkeypatch):
     ledger.note("iam-role", "r", "local", "http://127.0.0.1:9")
     (done,) = ledger.folder().iterdir()
-    (ledger.folder() / f".afina-{os.getpid()}-0123abcd.{done.name}").write_text("{", encoding="utf-8")
+    (ledger.folder() / f".afina-{whole._room()}-{os.getpid()}-0123abcd.{done.name}").write_text("{", encoding="utf-8")
     assert [entry.name for entry in ledger.entries()] == ["r"]
 
 

@@ -12,6 +12,7 @@ import torch
 import transformers
 from tune_base import ROWS, TITLES
 
+from afina import whole
 from afina.errors import CourseError
 from afina.tune import evaluate, export
 from afina.tune.sft import ALPACA, INSTRUCTION
@@ -50,7 +51,9 @@ def test_merged_reopened_and_gguf_say_the_same(tuned, tokenizer, tmp_path, four_
 def test_a_folder_survives_a_kill_between_two_renames_and_a_stranger_s_is_left_alone(tuned, tokenizer, tmp_path):
     folder = export.save(tuned[False], tokenizer, tmp_path / "adapter", card="# Eu")
     assert (folder / "README.md").read_text(encoding="utf-8") == "# Eu"
-    folder.rename(tmp_path / ".afina-999999999-00000000-old.adapter")  # as where a system cannot swap two names
+    folder.rename(
+        tmp_path / f".afina-{whole._room()}-999999999-00000000-old.adapter"
+    )  # as where a system cannot swap two names
     model, _ = export.reopen(folder)
     assert model.peft_config and [path.name for path in tmp_path.iterdir()] == ["adapter"]
     notes = tmp_path / "mine" / "notes.txt"
