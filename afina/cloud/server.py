@@ -14,10 +14,11 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
+from typing import IO
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from afina.child import options, refuse, tell, wait_for_parent
+from afina.child import listening, options, refusing, tell, wait_for_parent
 from afina.cloud.chat import Speaker
 from afina.cloud.intake import BUSY, check_job, fail
 from afina.cloud.openai import OpenAI
@@ -138,26 +139,39 @@ class _Server(ThreadedWSGIServer):
     daemon_threads = True
 
 
-def main() -> int:
-    given = options()
-    folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    # held as long as this process lives: the system lets go however it ends
-    lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
+def _hold(folder: Path) -> tuple[sqlite3.Connection, IO[str]]:
+    """The folder's lock, held as long as this process lives, and its log. CourseError: in use, or not ours to write in."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
-        remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
-        refuse(CourseError("outro gêmeo está usando esta pasta.", remedy, folder))
-        return 3
-    os.environ["AFINA_PROFILE"] = "cpu"  # a model this small gains nothing from a GPU, and its process can do without
-    log = (folder / "twin.log").open("a", encoding="utf-8")
-    out, sys.stdout, sys.stderr = sys.stdout, log, log
-    twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
-    server = _Server("127.0.0.1", given["port"], twin, handler=_Handler)
-    threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
-    threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
-    tell(twin.environment(f"http://127.0.0.1:{server.server_port}"), out)
+        return lock, (folder / "twin.log").open("a", encoding="utf-8")
+    except (OSError, sqlite3.Error) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
+            raise CourseError("outro gêmeo está usando esta pasta.", remedy, folder) from error
+        reason = getattr(error, "strerror", None) or error
+        raise CourseError(
+            f"não consigo escrever nesta pasta ({reason}).", "Use outra pasta (--folder).", folder
+        ) from error
+
+
+def main() -> int:
+    given, out = options(), sys.stdout
+    with refusing(out):
+        door = listening("127.0.0.1", given["port"])
+        folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
+        lock, log = _hold(folder)
+        os.environ["AFINA_PROFILE"] = (
+            "cpu"  # a model this small gains nothing from a GPU, and its process can do without
+        )
+        sys.stdout = sys.stderr = log
+        twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
+        door.listen(_Server.request_queue_size)
+        server = _Server("127.0.0.1", given["port"], twin, handler=_Handler, fd=door.fileno())
+        threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
+        threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
+        tell(twin.environment(f"http://127.0.0.1:{server.port}"), out)
     wait_for_parent()
     twin.close()
     lock.close()

@@ -100,6 +100,15 @@ def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_twins_that_cannot_start_say_so_and_leave_the_variables_alone(tmp_path):
     before = dict(os.environ)
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CourseError, match="os gêmeos não subiram"):
-        local_cloud(tmp_path, base=tiny_base(), port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CourseError, match=f"não consegui abrir a porta {port}"):
+            local_cloud(tmp_path, base=tiny_base(), port=port)
+    for port in (99999, -4):  # neither hangs
+        with pytest.raises(CourseError, match=f"não há porta {port}"):
+            local_cloud(tmp_path, base=tiny_base(), port=port)
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CourseError, match="não consigo escrever nesta pasta"):
+            local_cloud(folder, base=tiny_base())
     assert dict(os.environ) == before
