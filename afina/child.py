@@ -69,11 +69,10 @@ class Child:
     def ending(self) -> str:
         """The exit code and the last words of a child that has ended; one that has only closed its output is killed."""
         assert self.process is not None
-        try:
-            code = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE)
+        self.process.kill()
+        code = self.process.wait()
         said = self.log().strip().splitlines()
         return f"código {code}: {said[-1]}" if said else f"código {code}, sem explicação"
 
@@ -113,21 +112,15 @@ def tell(answer: Mapping[str, object], out: IO[str] | None = None) -> None:
     print(json.dumps(answer), file=out or sys.stdout, flush=True)
 
 
-def refuse(error: CourseError, out: IO[str] | None = None) -> None:
-    """Answer with an error that the parent raises as its own."""
-    tell({"error": [error.problem, error.remedy, error.where]}, out)
-
-
 @contextlib.contextmanager
 def refusing(out: IO[str] | None = None) -> Iterator[None]:
-    """Around the child's whole start: the parent hears of any error, and the child ends with all its threads."""
+    """Around the child's whole start: the parent raises a CourseError as its own, hears of others, and all threads end."""
     try:
         yield
-    except CourseError as error:
-        refuse(error, out)
-        os._exit(2)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc(file=sys.__stderr__)  # the parent's log, wherever sys.stderr now leads
+        if isinstance(error, CourseError):
+            tell({"error": [error.problem, error.remedy, error.where]}, out)
         os._exit(1)
 
 

@@ -17,8 +17,8 @@ from afina import child
 from afina.errors import CourseError
 asked = child.options()
 if asked.get("refuse"):
-    child.refuse(CourseError("a porta está ocupada.", "Use outra.", "porta"))
-    sys.exit(2)
+    with child.refusing():
+        raise CourseError("a porta está ocupada.", "Use outra.", "porta")
 if asked.get("break"):
     with child.refusing():
         import threading

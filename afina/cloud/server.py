@@ -14,7 +14,6 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
-from typing import IO
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -139,32 +138,24 @@ class _Server(ThreadedWSGIServer):
     daemon_threads = True
 
 
-def _hold(folder: Path) -> tuple[sqlite3.Connection, IO[str]]:
-    """The folder's lock, held as long as this process lives, and its log. CourseError: in use, or not ours to write in."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
-        lock.execute("BEGIN EXCLUSIVE")
-        return lock, (folder / "twin.log").open("a", encoding="utf-8")
-    except (OSError, sqlite3.Error) as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
-            raise CourseError("outro gêmeo está usando esta pasta.", remedy, folder) from error
-        reason = getattr(error, "strerror", None) or error
-        raise CourseError(
-            f"não consigo escrever nesta pasta ({reason}).", "Use outra pasta (--folder).", folder
-        ) from error
-
-
 def main() -> int:
     given, out = options(), sys.stdout
     with refusing(out):
         door = listening("127.0.0.1", given["port"])
         folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
-        lock, log = _hold(folder)
-        os.environ["AFINA_PROFILE"] = (
-            "cpu"  # a model this small gains nothing from a GPU, and its process can do without
-        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = (folder / "twin.log").open("a", encoding="utf-8")
+            # held as long as this process lives: the system lets go however it ends
+            lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
+            lock.execute("BEGIN EXCLUSIVE")
+        except (OSError, sqlite3.Error) as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            reason = getattr(error, "strerror", None) or error
+            problem = "outro gêmeo está usando esta pasta." if busy else f"não consigo escrever nesta pasta ({reason})."
+            remedy = f"{'Feche o outro (afina cloud ou notebook), ou use' if busy else 'Use'} outra pasta."
+            raise CourseError(problem, remedy, folder) from error
+        os.environ["AFINA_PROFILE"] = "cpu"  # a model this small gains nothing from a GPU
         sys.stdout = sys.stderr = log
         twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
         door.listen(_Server.request_queue_size)

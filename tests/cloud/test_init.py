@@ -12,7 +12,7 @@ import psutil
 import pytest
 from cloud_base import tiny_base
 
-from afina.cloud import local_cloud
+from afina.cloud import local_cloud, run_until_interrupted, write_variables
 from afina.errors import CourseError
 
 
@@ -88,6 +88,16 @@ def test_the_terminal_command_hides_the_keys_and_ends_on_ctrl_c(tmp_path):
     (server,) = psutil.Process(running.pid).children()
     server.kill()
     assert "terminaram sozinhos" in running.communicate(timeout=30)[1] and running.returncode == 2 and not file.exists()
+
+
+def test_a_file_of_variables_that_is_not_ours_stays(tmp_path):
+    assert write_variables(tmp_path, {"A": "1"}) == write_variables(tmp_path, {"A": "2"})  # one of ours is written anew
+    (file,) = tmp_path.iterdir()
+    assert "2" in file.read_text() and "1" not in file.read_text()
+    file.write_text("export MINE=1\n")
+    with pytest.raises(CourseError, match="não é do `afina cloud`"):
+        run_until_interrupted(tmp_path, base=tiny_base())
+    assert file.read_text() == "export MINE=1\n"
 
 
 def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
