@@ -3,21 +3,24 @@
     with Child("afina.serve.server", {"port": 0}) as child:     # python -m afina.serve.server '{"port": 0}'
         child.told                                              # the first thing the child said, a dictionary
 
-The child reads `options()`, answers once with `tell(…)` when it is ready, or with `refuse(error)`, and lives until
+The child reads `options()`, starts inside `refusing(…)`, answers once with `tell(…)` when it is ready, and lives until
 `wait_for_parent()` returns: the parent closed the pipe, or died.
 """
 
 import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Self
 
-from afina.errors import CourseError
+from afina.errors import CourseError, require
 
 PATIENCE = 10  # seconds that a child has to end by itself
 
@@ -35,17 +38,15 @@ class Child:
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(options, default=str)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
         try:
-            assert self.process.stdout is not None
-            self.told: dict = json.loads(self.process.stdout.readline() or "{}")
+            self.told = self._answer()
             if "error" in self.told:
                 raise CourseError(*self.told["error"])
             if not self.told:
-                code, said = self.process.wait(PATIENCE), self.log().strip().splitlines()
-                reason = said[-1] if said else f"código {code}, sem explicação"
-                raise CourseError(f"{what} {failed} ({reason}).", "Confira a instalação com `afina doctor`.", where)
+                remedy = "Confira a instalação com `afina doctor`."
+                raise CourseError(f"{what} {failed} ({self.ending()}).", remedy, where)
         except BaseException:
             self.close()
             raise
@@ -55,6 +56,25 @@ class Child:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    def _answer(self) -> dict:
+        """The first JSON object of its output, after whatever its libraries print; {}: there came none."""
+        assert self.process is not None and self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                if isinstance(found := json.loads(line), dict):
+                    return found
+        return {}
+
+    def ending(self) -> str:
+        """The exit code and the last words of a child that has ended; one that has only closed its output is killed."""
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE)
+        self.process.kill()
+        code = self.process.wait()
+        said = self.log().strip().splitlines()
+        return f"código {code}: {said[-1]}" if said else f"código {code}, sem explicação"
 
     def log(self) -> str:
         """What the child wrote to its standard error."""
@@ -92,9 +112,33 @@ def tell(answer: Mapping[str, object], out: IO[str] | None = None) -> None:
     print(json.dumps(answer), file=out or sys.stdout, flush=True)
 
 
-def refuse(error: CourseError, out: IO[str] | None = None) -> None:
-    """Answer with an error that the parent raises as its own."""
-    tell({"error": [error.problem, error.remedy, error.where]}, out)
+@contextlib.contextmanager
+def refusing(out: IO[str] | None = None) -> Iterator[None]:
+    """Around the child's whole start: the parent raises a CourseError as its own, hears of others, and all threads end."""
+    try:
+        yield
+    except BaseException as error:
+        traceback.print_exc(file=sys.__stderr__)  # the parent's log, wherever sys.stderr now leads
+        if isinstance(error, CourseError):
+            tell({"error": [error.problem, error.remedy, error.where]}, out)
+        os._exit(1)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket of this address. CourseError: no such port, the port is taken, or the address is not ours."""
+    require(0 <= port <= 65535, f"não há porta {port}.", "Use --port de 0 a 65535; 0 escolhe uma livre.", host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with the protocol named, asyncio sends without waiting for more (TCP_NODELAY): else each answer may wait 40 ms
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name != "nt":
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except OSError as error:
+        door.close()
+        remedy = "Use outra com --port, ou feche o programa que a ocupa."
+        raise CourseError(f"não consegui abrir a porta {port} ({error.strerror or error}).", remedy, host) from error
+    return door
 
 
 def wait_for_parent() -> None:

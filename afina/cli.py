@@ -257,6 +257,7 @@ def serve(
         assert server.process is not None
         try:
             server.process.wait()
+            raise CourseError(f"o servidor terminou sozinho ({server.ending()}).", "Suba-o de novo.", checkpoint)
         except KeyboardInterrupt:
             print("\nEncerrado.")
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from afina.child import Child, alive
+from afina.child import Child, alive, listening
 from afina.errors import CourseError
 
 MODULE = """
@@ -17,8 +17,19 @@ from afina import child
 from afina.errors import CourseError
 asked = child.options()
 if asked.get("refuse"):
-    child.refuse(CourseError("a porta está ocupada.", "Use outra.", "porta"))
-    sys.exit(2)
+    with child.refusing():
+        raise CourseError("a porta está ocupada.", "Use outra.", "porta")
+if asked.get("break"):
+    with child.refusing():
+        import threading
+        threading.Thread(target=time.sleep, args=(60,)).start()  # no daemon: it would keep the process
+        raise RuntimeError("quebrou no meio")
+if asked.get("chatty"):
+    print("Loading…", [1, 2], 17, sep="\\n", flush=True)
+if asked.get("silent"):
+    sys.stdout.close()
+    __import__("os").close(1)
+    time.sleep(60)
 if asked.get("die"):
     sys.exit("faltou um pacote")
 print("a remark", file=sys.stderr, flush=True)
@@ -63,6 +74,28 @@ def test_a_child_that_dies_says_its_last_words(module, options, reason):
     name = module if options else "no_such_module_anywhere"
     with pytest.raises(CourseError, match=f"o servidor não subiu .*{reason}"):
         Child(name, options, "o servidor")
+
+
+def test_a_start_that_breaks_is_told_whatever_threads_run(module):
+    with pytest.raises(CourseError, match=r"o servidor não subiu \(código 1: RuntimeError: quebrou no meio\)"):
+        Child(module, {"break": True}, "o servidor")
+
+
+def test_what_a_library_prints_is_not_the_answer(module):
+    with Child(module, {"chatty": True}, "o servidor") as child:
+        assert child.told["asked"] == {"chatty": True}
+
+
+def test_a_child_that_closes_its_output_and_stays_is_killed(module, monkeypatch):
+    monkeypatch.setattr("afina.child.PATIENCE", 0.3)
+    with pytest.raises(CourseError, match="sem explicação"):
+        Child(module, {"silent": True}, "o servidor")
+
+
+@pytest.mark.parametrize("port", [-4, 65536, 99999])
+def test_no_such_port(port):
+    with pytest.raises(CourseError, match=f"não há porta {port}"):
+        listening("127.0.0.1", port)
 
 
 def test_a_child_that_does_not_leave_is_killed(module, monkeypatch):

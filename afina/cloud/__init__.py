@@ -19,6 +19,7 @@ from afina.errors import CourseError, require
 from afina.runtime import build_folder, course_root
 
 NOTICE = "Gêmeos locais da OpenAI e do Bedrock: nada sai desta máquina, e as perdas e respostas são do modelo pequeno do curso."
+_MARK = "# afina cloud"  # the first line of a file of variables: what lacks it is somebody else's
 _IN_THE_WAY = tomllib.loads(Path(__file__).with_name("variables.toml").read_text(encoding="utf-8"))["in_the_way"]
 
 
@@ -103,15 +104,22 @@ def run_until_interrupted(folder: Path | None = None, **options) -> None:
         except KeyboardInterrupt:
             print("\nEncerrado.")
         finally:
-            file.unlink(missing_ok=True)
+            if _is_ours(file):
+                file.unlink(missing_ok=True)
 
 
 def write_variables(folder: Path, variables: dict[str, str]) -> Path:
-    """The variables as a script for this system's shell, readable by its owner alone: keys are not for the screen."""
+    """The variables as a script for this system's shell, for its owner's eyes alone. CourseError: not our file is there."""
     windows = os.name == "nt"
     file = folder / ("env.ps1" if windows else "env.sh")
     form = '$env:{} = "{}"\n' if windows else "export {}='{}'\n"
+    remedy = "Mude o nome dele, ou use outra pasta (--folder)."
+    require(_is_ours(file), "este arquivo não é do `afina cloud`, que não o apaga.", remedy, file)
     file.unlink(missing_ok=True)
     file.touch(0o600, exist_ok=False)
-    file.write_text("".join(form.format(name, value) for name, value in variables.items()), encoding="utf-8")
+    file.write_text(f"{_MARK}\n" + "".join(form.format(*pair) for pair in variables.items()), encoding="utf-8")
     return file
+
+
+def _is_ours(file: Path) -> bool:
+    return not os.path.lexists(file) or (file.is_file() and file.read_bytes().splitlines()[:1] == [_MARK.encode()])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from afina.child import options, refuse, tell, wait_for_parent
+from afina.child import listening, options, refusing, tell, wait_for_parent
 from afina.cloud.chat import Speaker
 from afina.cloud.intake import BUSY, check_job, fail
 from afina.cloud.openai import OpenAI
@@ -139,25 +139,30 @@ class _Server(ThreadedWSGIServer):
 
 
 def main() -> int:
-    given = options()
-    folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    # held as long as this process lives: the system lets go however it ends
-    lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
-        remedy = "Feche o outro (afina cloud ou notebook), ou use outra pasta."
-        refuse(CourseError("outro gêmeo está usando esta pasta.", remedy, folder))
-        return 3
-    os.environ["AFINA_PROFILE"] = "cpu"  # a model this small gains nothing from a GPU, and its process can do without
-    log = (folder / "twin.log").open("a", encoding="utf-8")
-    out, sys.stdout, sys.stderr = sys.stdout, log, log
-    twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
-    server = _Server("127.0.0.1", given["port"], twin, handler=_Handler)
-    threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
-    threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
-    tell(twin.environment(f"http://127.0.0.1:{server.server_port}"), out)
+    given, out = options(), sys.stdout
+    with refusing(out):
+        door = listening("127.0.0.1", given["port"])
+        folder = Path(given["folder"] or tempfile.mkdtemp(prefix="afina-cloud-"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = (folder / "twin.log").open("a", encoding="utf-8")
+            # held as long as this process lives: the system lets go however it ends
+            lock = sqlite3.connect(folder / "lock.sqlite", timeout=2, isolation_level=None)
+            lock.execute("BEGIN EXCLUSIVE")
+        except (OSError, sqlite3.Error) as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            reason = getattr(error, "strerror", None) or error
+            problem = "outro gêmeo está usando esta pasta." if busy else f"não consigo escrever nesta pasta ({reason})."
+            remedy = f"{'Feche o outro (afina cloud ou notebook), ou use' if busy else 'Use'} outra pasta."
+            raise CourseError(problem, remedy, folder) from error
+        os.environ["AFINA_PROFILE"] = "cpu"  # a model this small gains nothing from a GPU
+        sys.stdout = sys.stderr = log
+        twin = Twin(folder, Path(given["base"]), not given["training_not_available"])
+        door.listen(_Server.request_queue_size)
+        server = _Server("127.0.0.1", given["port"], twin, handler=_Handler, fd=door.fileno())
+        threading.Thread(target=twin.supervise, daemon=True, name="supervisor").start()
+        threading.Thread(target=server.serve_forever, daemon=True, name="server").start()
+        tell(twin.environment(f"http://127.0.0.1:{server.port}"), out)
     wait_for_parent()
     twin.close()
     lock.close()

@@ -75,8 +75,9 @@ def serving(
     CourseError: what `load_checkpoint` refuses, a port that is taken, a feedback file that is none.
     """
     asked = dict(locals())  # what the child calls them too
-    for name, least in {"batch": 1, "queue": 1, "timeout": 0.1, "port": 0}.items():
-        require(asked[name] >= least, f"{name} é {asked[name]!r}.", f"Use {least} ou mais.", "serve")
+    least = {"batch": 1, "queue": 1, "timeout": 0.1} | ({} if threads is None else {"threads": 1})
+    for name, smallest in least.items():
+        require(asked[name] >= smallest, f"{name} é {asked[name]!r}.", f"Use {smallest} ou mais.", "serve")
     server = Server(asked)
     if show:
         print(f"{server.model} em {server.url}")

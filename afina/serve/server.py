@@ -32,7 +32,7 @@ from afina.chat.batch import BatchRow, Busy
 from afina.chat.checkpoint import SMALL, Checkpoint, load_checkpoint
 from afina.chat.protocol import ApiError, ChunkWriter, completion, demand, has_key, plain_text, read_chat, read_dialect
 from afina.chat.turn import Refused, Turn
-from afina.child import options, refuse, tell, wait_for_parent
+from afina.child import listening, options, refusing, tell, wait_for_parent
 from afina.errors import CourseError
 from afina.serve.feedback import Feedback
 from afina.serve.mailbox import Classified, LoopDesk, start
@@ -307,52 +307,33 @@ async def _gone(request: Request) -> None:
         continue
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket of this address. CourseError: the port is taken, or the address is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # with the protocol named, asyncio sends without waiting for more (TCP_NODELAY): else each answer may wait 40 ms
-    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if os.name != "nt":
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        door.bind((host, port))
-    except OSError as error:
-        door.close()
-        remedy = "Use outra com --port, ou feche o programa que a ocupa."
-        raise CourseError(f"não consegui abrir a porta {port} ({error.strerror or error}).", remedy, host) from error
-    return door
-
-
 def main() -> int:
     given = options()
     out, sys.stdout = sys.stdout, sys.stderr
-    try:
+    with refusing(out):
         door = listening(given["host"], given["port"])
         store = Feedback(given["feedback"])
         checkpoint = load_checkpoint(given["checkpoint"], given["base"], given["load_in_4bit"])
-    except CourseError as error:
-        refuse(error, out)
-        return 2
-    weights = sum(parameter.numel() for parameter in checkpoint.model.parameters())
-    if given["threads"] or weights < SMALL:
-        torch.set_num_threads(given["threads"] or 1)
-    key = os.environ.get("AFINA_API_KEY") or "sk-afina-" + secrets.token_urlsafe(24)
-    service = Service(checkpoint, key, store, given["batch"], given["queue"], given["timeout"])
-    config = uvicorn.Config(
-        service.application(), lifespan="on", log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1,
-        backlog=CONNECTIONS,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+        weights = sum(parameter.numel() for parameter in checkpoint.model.parameters())
+        if given["threads"] or weights < SMALL:
+            torch.set_num_threads(given["threads"] or 1)
+        key = os.environ.get("AFINA_API_KEY") or "sk-afina-" + secrets.token_urlsafe(24)
+        service = Service(checkpoint, key, store, given["batch"], given["queue"], given["timeout"])
+        config = uvicorn.Config(
+            service.application(), lifespan="on", log_level="warning", access_log=False, server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1,
+            backlog=CONNECTIONS,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
 
-    def end_with_parent() -> None:
-        wait_for_parent()
-        server.should_exit = True
+        def end_with_parent() -> None:
+            wait_for_parent()
+            server.should_exit = True
 
-    threading.Thread(target=end_with_parent, daemon=True, name="parent").start()
-    door.listen(CONNECTIONS)  # who knocks before uvicorn runs waits a moment
-    told = {"url": _address(door), "api_key": key, "model": checkpoint.name}
-    tell(told | {"feedback": str(store.path.resolve())}, out)
+        threading.Thread(target=end_with_parent, daemon=True, name="parent").start()
+        door.listen(CONNECTIONS)  # who knocks before uvicorn runs waits a moment
+        told = {"url": _address(door), "api_key": key, "model": checkpoint.name}
+        tell(told | {"feedback": str(store.path.resolve())}, out)
     asyncio.run(server.serve([door]))
     sys.stdout.flush()
     os._exit(0)  # without waiting for the model's thread

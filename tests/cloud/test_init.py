@@ -12,7 +12,7 @@ import psutil
 import pytest
 from cloud_base import tiny_base
 
-from afina.cloud import local_cloud
+from afina.cloud import local_cloud, run_until_interrupted, write_variables
 from afina.errors import CourseError
 
 
@@ -90,6 +90,16 @@ def test_the_terminal_command_hides_the_keys_and_ends_on_ctrl_c(tmp_path):
     assert "terminaram sozinhos" in running.communicate(timeout=30)[1] and running.returncode == 2 and not file.exists()
 
 
+def test_a_file_of_variables_that_is_not_ours_stays(tmp_path):
+    assert write_variables(tmp_path, {"A": "1"}) == write_variables(tmp_path, {"A": "2"})  # one of ours is written anew
+    (file,) = tmp_path.iterdir()
+    assert "2" in file.read_text() and "1" not in file.read_text()
+    file.write_text("export MINE=1\n")
+    with pytest.raises(CourseError, match="não é do `afina cloud`"):
+        run_until_interrupted(tmp_path, base=tiny_base())
+    assert file.read_text() == "export MINE=1\n"
+
+
 def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -100,6 +110,15 @@ def test_a_twin_without_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_twins_that_cannot_start_say_so_and_leave_the_variables_alone(tmp_path):
     before = dict(os.environ)
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CourseError, match="os gêmeos não subiram"):
-        local_cloud(tmp_path, base=tiny_base(), port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CourseError, match=f"não consegui abrir a porta {port}"):
+            local_cloud(tmp_path, base=tiny_base(), port=port)
+    for port in (99999, -4):  # neither hangs
+        with pytest.raises(CourseError, match=f"não há porta {port}"):
+            local_cloud(tmp_path, base=tiny_base(), port=port)
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CourseError, match="não consigo escrever nesta pasta"):
+            local_cloud(folder, base=tiny_base())
     assert dict(os.environ) == before

@@ -28,6 +28,9 @@ def test_errors_of_the_start_come_back_as_they_are(tmp_path):
             serving(MODELS / "llama-base", port=port, feedback=tmp_path / "f.sqlite")
     with pytest.raises(CourseError, match="batch é 0"):
         serving(MODELS / "llama-base", batch=0)
+    for threads in (0, -5):
+        with pytest.raises(CourseError, match=f"threads é {threads}"):
+            serving(MODELS / "llama-base", threads=threads)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -45,6 +48,18 @@ def test_the_terminal_command_serves_with_your_key_until_ctrl_c(tmp_path):
     running.send_signal(signal.SIGINT)
     assert running.wait(30) == 0 and "Encerrado" in running.stdout.read()
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_the_terminal_command_says_that_its_server_was_killed(tmp_path):
+    command = [sys.executable, "-m", "afina.cli", "serve", str(tiny_base()), "--port", "0"]
+    command += ["--feedback", str(tmp_path / "f.sqlite")]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(4):
+        running.stdout.readline()
+    (child,) = psutil.Process(running.pid).children()
+    child.kill()
+    assert "o servidor terminou sozinho (código -9" in running.communicate(timeout=30)[1] and running.returncode == 2
 
 
 def until(what, seconds=20.0):
