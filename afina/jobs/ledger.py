@@ -14,8 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import msgspec
 
 from afina import whole
 from afina.errors import CourseError
@@ -35,7 +39,7 @@ class Entry:
     provider: str  # local, openai, azure, nebius, crusoe or aws
     endpoint: str
     usd_per_hour: float | None  # at the service, while idle; None: no sourced price
-    noted_at: int
+    noted_at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 34)]  # seconds since 1970; past 2514 no system has a date
     id: str = ""
 
     @property
@@ -134,18 +138,34 @@ def status_of(error: BaseException) -> int | None:
 
 
 def entries(endpoint: str | None = None) -> list[Entry]:
-    """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry."""
+    """Everything noted, or noted at one address, in the order of removal.
+
+    CourseError names a damaged entry, or the folder where it cannot be read: only one that is not there is an empty ledger.
+    """
     found, order = [], list(KINDS)
-    for file in folder().glob("[0-9]*.json"):
+    for file in _files():
         try:
-            entry = Entry(**json.loads(file.read_text(encoding="utf-8")))
+            entry = msgspec.json.decode(file.read_bytes(), type=Entry)
             found.append((order.index(entry.kind), entry.noted_at, file.name, entry))
         except FileNotFoundError:  # another process has just forgotten it
             continue
-        except (ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             remedy = "Abra-o, confira na página do serviço o que ele nomeia, e só depois apague-o."
             raise CourseError("esta anotação do livro está estragada.", remedy, file) from error
     return [entry for *_, entry in sorted(found) if endpoint is None or entry.endpoint == place_of(endpoint)]
+
+
+def _files() -> list[Path]:
+    """The files of the entries; a pipe or a folder is none."""
+    try:
+        with os.scandir(folder()) as listed:
+            return [Path(one) for one in listed if fnmatchcase(one.name, "[0-9]*.json") and one.is_file()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problem = f"não consegui ler o livro ({error.strerror or error})."
+        remedy = "Confira a pasta, as permissões e AFINA_LEDGER: pode haver coisas criadas que cobram."
+        raise CourseError(problem, remedy, folder()) from error
 
 
 def table(found: list[Entry] | None = None):
