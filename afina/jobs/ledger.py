@@ -7,14 +7,12 @@ An entry is written whole, and no two share a file: processes that write at once
 `afina jobs list` and `afina jobs clean` read it. No key is ever in it.
 """
 
-import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -86,13 +84,12 @@ def note(
 
 def write_entry(entry: Entry) -> None:
     """Write the entry, whole or not at all. CourseError: it could not be."""
-    file = _file(entry)
     try:
-        whole.write(file, json.dumps(asdict(entry), ensure_ascii=False))
+        whole.write(_file(entry), msgspec.json.encode(entry))
     except OSError as error:
         problem = f"não consegui anotar no livro ({error.strerror or error})."
         remedy = "Sem anotar, nada é criado: confira a pasta, as permissões e o espaço."
-        raise CourseError(problem, remedy, file) from error
+        raise CourseError(problem, remedy, _file(entry)) from error
 
 
 def forget(entry: Entry) -> None:
@@ -138,12 +135,15 @@ def status_of(error: BaseException) -> int | None:
 
 
 def entries(endpoint: str | None = None) -> list[Entry]:
-    """Everything noted, or noted at one address, in the order of removal.
-
-    CourseError names a damaged entry, or the folder where it cannot be read: only one that is not there is an empty ledger.
-    """
+    """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry or folder."""
     found, order = [], list(KINDS)
-    for file in _files():
+    try:
+        listed = [Path(one) for one in os.scandir(folder()) if one.is_file()]  # reading a pipe would never end
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CourseError(f"não pude ler o livro ({error.strerror or error}).", "Confira a pasta.", folder()) from error
+    for file in (path for path in listed if path.match("[0-9]*.json")):
         try:
             entry = msgspec.json.decode(file.read_bytes(), type=Entry)
             found.append((order.index(entry.kind), entry.noted_at, file.name, entry))
@@ -153,19 +153,6 @@ def entries(endpoint: str | None = None) -> list[Entry]:
             remedy = "Abra-o, confira na página do serviço o que ele nomeia, e só depois apague-o."
             raise CourseError("esta anotação do livro está estragada.", remedy, file) from error
     return [entry for *_, entry in sorted(found) if endpoint is None or entry.endpoint == place_of(endpoint)]
-
-
-def _files() -> list[Path]:
-    """The files of the entries; a pipe or a folder is none."""
-    try:
-        with os.scandir(folder()) as listed:
-            return [Path(one) for one in listed if fnmatchcase(one.name, "[0-9]*.json") and one.is_file()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        problem = f"não consegui ler o livro ({error.strerror or error})."
-        remedy = "Confira a pasta, as permissões e AFINA_LEDGER: pode haver coisas criadas que cobram."
-        raise CourseError(problem, remedy, folder()) from error
 
 
 def table(found: list[Entry] | None = None):

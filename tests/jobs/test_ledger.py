@@ -145,7 +145,7 @@ def test_a_ledger_that_cannot_be_read_is_not_empty(kind, monkeypatch, tmp_path, 
     for verb in ("list", "clean"):
         assert main(["jobs", verb]) == 2
         out, err = capsys.readouterr()
-        assert out == "" and str(path) in err and "não consegui ler o livro" in err
+        assert out == "" and str(path) in err and "não pude ler o livro" in err
 
 
 class Windows:
