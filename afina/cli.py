@@ -267,7 +267,7 @@ def _store(db: Path | None):
 
     path = db or default_path()
     require(path.is_file(), "não há opiniões aqui.", "Elas nascem na página: rode `afina serve CHECKPOINT`.", path)
-    return Feedback(path)
+    return Feedback(path, make=False)
 
 
 def feedback_list(db: Opinions = None) -> None:

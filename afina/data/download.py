@@ -22,7 +22,7 @@ from afina import whole
 from afina.data.reading import digest_of
 from afina.errors import CourseError, NetworkBlocked, require
 from afina.ptbr import decimal
-from afina.runtime import course_root, progress
+from afina.runtime import build_folder, progress
 
 
 class Mirror(NamedTuple):
@@ -51,13 +51,13 @@ class _MirrorFailed(Exception):
 def fetch(
     mirrors: Sequence[Mirror] = MIRRORS, folder: str | Path | None = None, *, timeout=30.0, tries: int = 4, pause=2.0
 ) -> Path:
-    """The path of `trn.json` or `trn.json.gz` in `folder` (default `data/real/`), downloaded when it is not there.
+    """The path of `trn.json` or `trn.json.gz` in `folder` (data/real, in the repository or here), downloaded when it is not there.
 
     A cut download goes on where it stopped, in this call or the next, when the server still has the same file. `timeout`
     is in seconds of silence, `tries` per mirror, `pause` seconds after a failure (doubled each time). Raises CourseError:
     no mirror works, no space, a wrong checksum.
     """
-    folder = Path(folder) if folder else course_root() / "data" / "real"
+    folder = Path(folder) if folder else build_folder().parent / "data" / "real"
     for name in READY:
         if (folder / name).is_file():
             return _compare(folder / name)

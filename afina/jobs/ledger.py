@@ -7,15 +7,17 @@ An entry is written whole, and no two share a file: processes that write at once
 `afina jobs list` and `afina jobs clean` read it. No key is ever in it.
 """
 
-import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import msgspec
 
 from afina import whole
 from afina.errors import CourseError
@@ -35,7 +37,7 @@ class Entry:
     provider: str  # local, openai, azure, nebius, crusoe or aws
     endpoint: str
     usd_per_hour: float | None  # at the service, while idle; None: no sourced price
-    noted_at: int
+    noted_at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 34)]  # seconds since 1970; past 2514 no system has a date
     id: str = ""
 
     @property
@@ -82,13 +84,12 @@ def note(
 
 def write_entry(entry: Entry) -> None:
     """Write the entry, whole or not at all. CourseError: it could not be."""
-    file = _file(entry)
     try:
-        whole.write(file, json.dumps(asdict(entry), ensure_ascii=False))
+        whole.write(_file(entry), msgspec.json.encode(entry))
     except OSError as error:
         problem = f"não consegui anotar no livro ({error.strerror or error})."
         remedy = "Sem anotar, nada é criado: confira a pasta, as permissões e o espaço."
-        raise CourseError(problem, remedy, file) from error
+        raise CourseError(problem, remedy, _file(entry)) from error
 
 
 def forget(entry: Entry) -> None:
@@ -134,15 +135,21 @@ def status_of(error: BaseException) -> int | None:
 
 
 def entries(endpoint: str | None = None) -> list[Entry]:
-    """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry."""
+    """Everything noted, or noted at one address, in the order of removal. CourseError names a damaged entry or folder."""
     found, order = [], list(KINDS)
-    for file in folder().glob("[0-9]*.json"):
+    try:
+        listed = [Path(one) for one in os.scandir(folder()) if one.is_file()]  # reading a pipe would never end
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CourseError(f"não pude ler o livro ({error.strerror or error}).", "Confira a pasta.", folder()) from error
+    for file in (path for path in listed if path.match("[0-9]*.json")):
         try:
-            entry = Entry(**json.loads(file.read_text(encoding="utf-8")))
+            entry = msgspec.json.decode(file.read_bytes(), type=Entry)
             found.append((order.index(entry.kind), entry.noted_at, file.name, entry))
         except FileNotFoundError:  # another process has just forgotten it
             continue
-        except (ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             remedy = "Abra-o, confira na página do serviço o que ele nomeia, e só depois apague-o."
             raise CourseError("esta anotação do livro está estragada.", remedy, file) from error
     return [entry for *_, entry in sorted(found) if endpoint is None or entry.endpoint == place_of(endpoint)]

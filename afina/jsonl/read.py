@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
+from afina.data.reading import refuse_stream
 from afina.errors import CourseError, require
 from afina.jsonl.problem import JSON_MESSAGES, Say, brief, typed
 from afina.ptbr import plural
@@ -23,14 +24,15 @@ def open_file(path: str | Path) -> BinaryIO:
     where = Path(path)
     try:
         require(not where.is_dir(), "é uma pasta.", "Dê o caminho de um arquivo .jsonl.", where)
+        refuse_stream(where)
         return cast(BinaryIO, where.open("rb", buffering=0))
     except FileNotFoundError:
         raise CourseError("arquivo não encontrado.", "Confira o caminho e a pasta atual.", where=where) from None
     except ValueError:  # a zero byte
         raise CourseError("isto não é um nome de arquivo.", "Confira o caminho.", where=brief(str(path))) from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise CourseError(f"não consegui ler o arquivo ({reason}).", "Confira as permissões.", where=where) from error
+        problem = f"não consegui ler o arquivo ({error.strerror or error})."
+        raise CourseError(problem, "Confira as permissões.", where=where) from error
 
 
 class BlockReader:

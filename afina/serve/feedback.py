@@ -15,11 +15,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from afina import whole
+from afina.data.reading import digest_of
 from afina.errors import CourseError, require
 from afina.jsonl import ValidationReport, chat_messages, validate, write_jsonl
 from afina.jsonl.chat import ROLES, check_dpo, obey
 from afina.runtime import build_folder
 
+MARK = ".afina-feedback.sha256"  # beside an export: the sums of the files that it wrote, as sha256sum has them
 RATINGS = ("up", "down")
 TABLE = """\
 CREATE TABLE IF NOT EXISTS feedback (
@@ -68,22 +71,23 @@ class Export:
 class Feedback:
     """The store: one SQLite file, safe for several processes, readable by its owner alone. CourseError: not a store."""
 
-    def __init__(self, path: Path | str | None = None):
+    def __init__(self, path: Path | str | None = None, make: bool = True):
         self.path = Path(path) if path is not None else default_path()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            if make:  # else only a store that is there will do
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             with self._open() as db:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute(TABLE)
+                if make:
+                    db.executescript(f"PRAGMA journal_mode=WAL; {TABLE}")
                 db.execute(f"SELECT {COLUMNS} FROM feedback LIMIT 0")
         except (OSError, sqlite3.Error) as error:
-            remedy = "Confira o caminho e as permissões, ou use outro arquivo."
-            raise CourseError(f"não consigo guardar opiniões aqui ({error}).", remedy, where=self.path) from error
+            problem = f"não consigo {'guardar' if make else 'ler'} opiniões aqui ({error})."
+            raise CourseError(problem, "Confira o caminho e as permissões, ou use outro arquivo.", self.path) from error
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=10)) as db, db:
+        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", timeout=10, uri=True)) as db, db:
             db.row_factory = sqlite3.Row
             yield db
 
@@ -124,16 +128,19 @@ class Feedback:
         return id
 
     def rows(self) -> list[dict]:
-        """Every opinion, the one touched last at the end."""
+        """Every opinion, the one touched last at the end. CourseError: one of them is damaged."""
         with self._open() as db:
             found = db.execute("SELECT * FROM feedback ORDER BY updated, rowid").fetchall()
-        return [{**dict(row), "messages": json.loads(row["messages"])} for row in found]
+        try:
+            return [{**dict(row), "messages": _checked(json.loads(row["messages"]))} for row in found]
+        except (CourseError, ValueError, TypeError, RecursionError) as error:
+            raise CourseError(f"uma opinião está estragada ({error}).", "Use uma cópia boa.", self.path) from error
 
     def export(self, folder: Path | str) -> Export:
         """Write chat.jsonl and dpo.jsonl into `folder`, one row a question, and have the validator read both.
 
         Where one question has several opinions the newest counts. A file of an earlier export that would have no rows
-        now is removed.
+        now is removed. CourseError, before anything is written: a file there is not as an earlier export left it.
         """
         rows, folder = self.rows(), Path(folder)
         counts = {"read": len(rows), "chat": 0, "pairs": 0} | dict.fromkeys(REASONS, 0)
@@ -146,11 +153,13 @@ class Feedback:
             counts["replaced"] += taught.pop(question, None) is not None
             taught[question] = _examples(row)
         chat, pairs = [one for one, _ in taught.values()], [pair for _, pair in taught.values() if pair]
+        _refuse_foreign(folder)
         done = Export(_write(folder / "chat.jsonl", chat), _write(folder / "dpo.jsonl", pairs), counts)
+        sums = [f"{digest_of(path)}  {path.name}\n" for path in (done.chat, done.pairs) if path]
+        whole.write(folder / MARK, "".join(sums)) if sums else whole.discard(folder / MARK)
         counts["chat"], counts["pairs"] = len(chat), len(pairs)
-        for path, form in ((done.chat, "openai-chat"), (done.pairs, "openai-dpo")):
-            if path:
-                done.reports.append(validate(path, format=form, tokens="estimate"))
+        forms = (done.chat, "openai-chat"), (done.pairs, "openai-dpo")
+        done.reports = [validate(path, format=form, tokens="estimate") for path, form in forms if path]
         return done
 
 
@@ -184,6 +193,14 @@ def _examples(row: dict) -> tuple[dict, dict | None]:
         return chat, None
     pair = {"input": {"messages": question}, "preferred_output": right, "non_preferred_output": wrong}
     return chat, obey(pair, check_dpo)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """CourseError where an export would replace or remove a file that is not as an earlier one left it."""
+    known = (folder / MARK).read_bytes().splitlines() if (folder / MARK).is_file() else []
+    for path in (folder / "chat.jsonl", folder / "dpo.jsonl"):
+        ours = not os.path.lexists(path) or (path.is_file() and f"{digest_of(path)}  {path.name}".encode() in known)
+        require(ours, "este arquivo não é como uma exportação o deixou: não toco nele.", "Use outra pasta.", path)
 
 
 def _write(path: Path, rows: list[dict]) -> Path | None:

@@ -14,6 +14,7 @@ from collections import namedtuple
 
 import pytest
 
+from afina import runtime
 from afina.cli import main
 from afina.data import download
 from afina.data.download import Mirror
@@ -265,3 +266,21 @@ def test_what_a_person_keeps_in_the_folder_survives(server, tmp_path):
     with pytest.raises(CourseError, match="não consegui gravar"):
         fetch(server, tmp_path)
     assert (tmp_path / "trn.json" / "notas.txt").read_text(encoding="utf-8") == "meu"
+
+
+def test_without_a_folder_it_goes_to_the_repository_or_else_here(tmp_path, monkeypatch):
+    """An installed package carries data of its own, where nobody would look for a download."""
+    carried = tmp_path / "site-packages" / "afina" / "_course"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name, root, expected in (
+        ("wheel", carried, tmp_path / "here"),
+        ("clone", tmp_path / "clone", tmp_path / "clone"),
+    ):
+        monkeypatch.setattr(runtime, "course_root", lambda root=root: root)
+        if name == "clone":
+            (root / "notebooks").mkdir(parents=True)
+        (expected / "data" / "real").mkdir(parents=True)
+        (expected / "data" / "real" / "trn.json").write_bytes(BODY)
+        assert download.fetch(()) == expected / "data" / "real" / "trn.json"
+    assert not carried.exists()

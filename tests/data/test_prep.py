@@ -283,3 +283,12 @@ def test_the_command_line(tmp_path, source, capsys):
     assert set(report["broken"][0]) == {"file", "line", "reason"}
     assert main(command) == 0
     assert "linhas lidas" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_an_input_that_can_be_read_only_once_is_refused(tmp_path, source):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", os.devnull):
+        with pytest.raises(CourseError, match="isto é um canal"):
+            prep([source, path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jobs_base import raises
 
 from afina import whole
+from afina.cli import main
 from afina.jobs import bedrock, ledger, openai
 from afina.jobs.cleaning import clean_ledger
 from afina.prices import IDLE
@@ -103,6 +104,48 @@ def test_a_damaged_entry_is_named():
     for text in ("{", "[]", "{}", json.dumps(vars(good) | {"kind": "banana"})):
         (ledger.folder() / "1-x.json").write_text(text, encoding="utf-8")
         assert "1-x.json" in str(raises("estragada", ledger.entries))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"usd_per_hour": "caro"},
+        {"noted_at": "ontem"},
+        {"noted_at": 1e99},
+        {"noted_at": 10**30},
+        {"name": 5},
+        {"kind": []},
+    ],
+)
+def test_an_entry_with_a_wrong_type_is_damaged(change):
+    good = ledger.note("iam-role", "r", "local", "http://127.0.0.1:9")
+    (ledger.folder() / "1-x.json").write_text(json.dumps(vars(good) | change), encoding="utf-8")
+    assert "1-x.json" in str(raises("estragada", ledger.entries))
+
+
+def test_only_regular_files_are_entries():
+    entry = ledger.note("iam-role", "r", "local", "http://127.0.0.1:9")
+    (ledger.folder() / "1-folder.json").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(ledger.folder() / "1-fifo.json")  # to open it would wait for ever
+    assert ledger.entries() == [entry]
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "locked"])
+def test_a_ledger_that_cannot_be_read_is_not_empty(kind, monkeypatch, tmp_path, capsys):
+    path = tmp_path / "livro"
+    monkeypatch.setenv("AFINA_LEDGER", str(path))
+    assert ledger.entries() == []
+    if kind == "file":
+        path.write_text("", encoding="utf-8")
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:  # permissions do not stop an administrator
+        monkeypatch.setattr(ledger.os, "scandir", lambda path: (_ for _ in ()).throw(PermissionError(13, "negado")))
+    for verb in ("list", "clean"):
+        assert main(["jobs", verb]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and str(path) in err and "não pude ler o livro" in err
 
 
 class Windows:

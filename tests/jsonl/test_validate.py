@@ -1,6 +1,7 @@
 """The verb: limits, repeats and leaks of whole files, bounded problems, refused arguments, and no bytes that make it fall."""
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -109,3 +110,17 @@ def test_no_bytes_make_it_fall(tmp_path, form, raw):
     report = validate(path, path, format=form)
     assert not report.ok and all(p.kind in KINDS for p in report.problems)
     json.dumps(report.to_dict(), ensure_ascii=False).encode()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_what_can_be_read_only_once_is_refused(tmp_path, capsys):
+    """Two looks at a pipe find different lines: the price would be wrong, and nothing would say so."""
+    os.mkfifo(tmp_path / "fifo")
+    reader, writer = os.pipe()
+    with open(reader), open(writer, "wb") as file:
+        file.write(b'{"messages": []}\n')
+        file.flush()
+        for path in (tmp_path / "fifo", f"/dev/fd/{reader}", os.devnull):
+            for verb in ("validate", "estimate"):
+                assert cli.main([verb, str(path)]) == 2
+                assert "isto é um canal, que só se lê uma vez" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Opinions: stored, and exported as chat rows and pairs that the validator takes."""
 
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -82,6 +83,52 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path):
     with pytest.raises(CourseError, match="não consigo guardar"):
         Feedback(path)
     assert path.read_text() == "minhas notas " * 100
+
+
+@pytest.mark.parametrize("name", ["chat.jsonl", "dpo.jsonl"])
+def test_an_export_replaces_and_removes_only_what_an_export_wrote(name, tmp_path, capsys):
+    store, out = Feedback(tmp_path / "f.sqlite"), tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("meu", encoding="utf-8")
+    store.add(user("a?"), "b", "m", "down", "c", id="x")
+    assert main(["feedback", "export", "--db", str(store.path), "--out", str(out)]) == 2
+    assert str(out / name) in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text(encoding="utf-8") == "meu"
+    (out / name).unlink()
+    store.export(out)
+    store.add(user("a?"), "b", "m", "up", id="x")  # no pair now: the earlier export's own file goes
+    assert store.export(out).pairs is None and not (out / "dpo.jsonl").exists()
+    (out / name).write_text("meu, depois", encoding="utf-8")
+    with pytest.raises(CourseError, match="não é como uma exportação"):
+        store.export(out)
+    assert (out / name).read_text(encoding="utf-8") == "meu, depois"
+
+
+@pytest.mark.parametrize("verb", ["list", "export"])
+def test_reading_makes_no_store(verb, tmp_path, capsys):
+    empty, other = tmp_path / "vazio.txt", tmp_path / "other.sqlite"
+    empty.touch()
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE mine (x)")
+    db.close()
+    before = other.read_bytes()
+    for path in (empty, other):
+        assert main(["feedback", verb, "--db", str(path)]) == 2
+        assert "não consigo ler opiniões aqui" in capsys.readouterr().err
+    assert empty.read_bytes() == b"" and other.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.sqlite", "vazio.txt"]
+
+
+@pytest.mark.parametrize("messages", ["{", "5", "[]", '[{"role": "user"}]'])
+def test_a_damaged_opinion_is_told_with_its_store(messages, tmp_path, capsys):
+    store = Feedback(tmp_path / "f.sqlite")
+    store.add(user("a?"), "b", "m", "up")
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE feedback SET messages = ?", (messages,))
+    db.close()
+    assert main(["feedback", "list", "--db", str(store.path)]) == 2
+    said = capsys.readouterr().err
+    assert str(store.path) in said and "estragada" in said
 
 
 def test_many_threads_may_write_at_once(tmp_path):
