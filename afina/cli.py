@@ -403,7 +403,8 @@ def _dispatch(argv: list[str]) -> int:
             if os.environ.get("AFINA_OFFLINE") == "1":
                 arm_network_guard()
             if verb is doctor and not argv:  # what a broken installation runs: without typer, and from anywhere
-                return doctor() or 0
+                doctor()
+                return 0
             require(os.stat(".").st_nlink, "a pasta em que você estava não existe mais.", "Entre em outra.", prog)
             return run_verb(verb, prog, argv)
         verbs = verb

@@ -12,7 +12,7 @@ from afina.runtime import course_root
 
 ROOT = course_root()
 # The design asks for 14,000 and 12,000: these may only shrink.
-MOST_LINES, MOST_IN_ALL, MOST_WITHOUT_TWINS = 450, 14_200, 12_080
+MOST_LINES, MOST_IN_ALL, MOST_WITHOUT_TWINS = 450, 14_180, 12_080
 TABLES = {"afina/prices.py", "workshop/make/words.py"}  # pure data
 # One floor a row: a part may import what stands in a row above its own, and itself. `gpt` and `tune` do not know each other.
 FLOORS = [
