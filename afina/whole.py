@@ -169,6 +169,12 @@ def discard(path: str | Path) -> None:
             raise
 
 
+def refuse_stream(path: Path) -> None:
+    """CourseError for a pipe or a device: a second look at it would find other bytes."""
+    stream = path.exists() and not path.is_file() and not path.is_dir()
+    require(not stream, "isto é um canal, que só se lê uma vez: grave-o antes em um arquivo.", where=path)
+
+
 def swap(one: Path, other: Path) -> bool:
     """Exchange two names in one step of the file system; False where the system or the disk has no such step."""
     if sys.platform == "linux":

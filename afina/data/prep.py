@@ -35,7 +35,7 @@ from afina.data.folder import (
     write_manifest,
 )
 from afina.data.near import NearDuplicates
-from afina.data.reading import Damaged, read_blocks, refuse_stream
+from afina.data.reading import Damaged, read_blocks
 from afina.data.rows import Table, encode_rows, prepare, sketch_rows
 from afina.data.split import SHARES, SPLITS, assign_splits
 from afina.errors import CourseError, require
@@ -177,7 +177,7 @@ def _files(inputs: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
         found += matches or [Path(item)]  # let the opening say what is wrong with a plain name
     require(found, "nenhum arquivo de entrada.", "Dê pelo menos um arquivo JSON Lines.", "afina prep")
     for path in found:
-        refuse_stream(path)
+        whole.refuse_stream(path)
         if Path(os.path.realpath(out)) in Path(os.path.realpath(path)).parents:  # resolve() gives up on a loop of links
             raise CourseError("a entrada está dentro da pasta de saída.", "Escolha outra pasta de saída.", path)
     return found

@@ -8,20 +8,12 @@ from typing import Any, BinaryIO
 
 from isal import isal_zlib
 
-from afina.errors import require
-
 BOM = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 16
 
 
 class Damaged(Exception):
     """A compressed file that cannot be read to its end; the text says why, in Portuguese."""
-
-
-def refuse_stream(path: Path) -> None:
-    """CourseError for a pipe or a device: a second look at it would find other bytes."""
-    stream = path.exists() and not path.is_file() and not path.is_dir()
-    require(not stream, "isto é um canal, que só se lê uma vez: grave-o antes em um arquivo.", where=path)
 
 
 def is_gzip(path: Path) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
-from afina.data.reading import refuse_stream
+from afina import whole
 from afina.errors import CourseError, require
 from afina.jsonl.problem import JSON_MESSAGES, Say, brief, typed
 from afina.ptbr import plural
@@ -24,7 +24,7 @@ def open_file(path: str | Path) -> BinaryIO:
     where = Path(path)
     try:
         require(not where.is_dir(), "é uma pasta.", "Dê o caminho de um arquivo .jsonl.", where)
-        refuse_stream(where)
+        whole.refuse_stream(where)
         return cast(BinaryIO, where.open("rb", buffering=0))
     except FileNotFoundError:
         raise CourseError("arquivo não encontrado.", "Confira o caminho e a pasta atual.", where=where) from None

@@ -307,8 +307,7 @@ assert torch.allclose(
 # Depois, a rodada inteira: `on_step` recebe cada passo; dá para mostrar uma barra, ou parar antes.
 
 # %%
-from afina.tune.measure import fingerprints, peak_memory_mb
-from afina.tune.sft import forecast
+from afina.tune.sft import fingerprints, forecast, peak_memory_mb
 
 before = {part: fingerprints(model, part) for part in ("lora_B", "base_layer", "original_module")}
 expected = forecast(model, tokenizer, asked, settings, price_per_hour=2, steps=8)
