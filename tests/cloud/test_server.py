@@ -1,7 +1,6 @@
 """The process of the twins: what it loads, what a kill leaves, and a crowd at the door."""
 
 import http.client
-import io
 import os
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-import boto3
 import openai
 import psutil
 import pytest
@@ -126,27 +124,6 @@ def test_twenty_jobs_two_cancelled_and_a_kill_in_the_middle(tmp_path):
             return client.files.content(client.fine_tuning.jobs.retrieve(id).result_files[0]).read()
 
         assert result(jobs[0]) == result(jobs[19])  # the same job, never interrupted
-
-
-def test_buckets_and_roles_outlive_a_kill(tmp_path):
-    """moto's memory is played again at the next start; an upload in parts too, whose id a replay would not meet."""
-    big = os.urandom(9 << 20)
-    with local_cloud(tmp_path, base=tiny_base(), show=False) as cloud:
-        s3, iam = boto3.client("s3"), boto3.client("iam")
-        s3.create_bucket(Bucket="curso")
-        s3.upload_fileobj(io.BytesIO(big), "curso", "com espaço/é.bin")
-        for key in ("a+b&c.txt", "apagado"):
-            s3.put_object(Bucket="curso", Key=key, Body=b"1")
-        s3.delete_object(Bucket="curso", Key="apagado")
-        role = iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        cloud.process.kill()
-        cloud.process.wait()
-    with local_cloud(tmp_path, base=tiny_base(), show=False):
-        s3, iam = boto3.client("s3"), boto3.client("iam")
-        keys = [one["Key"] for one in s3.list_objects_v2(Bucket="curso")["Contents"]]
-        assert keys == ["a+b&c.txt", "com espaço/é.bin"]
-        assert s3.get_object(Bucket="curso", Key="com espaço/é.bin")["Body"].read() == big
-        assert iam.get_role(RoleName="r")["Role"]["Arn"] == role
 
 
 def test_a_job_that_kills_its_worker_three_times_is_failed(tmp_path, monkeypatch):
